@@ -1,0 +1,1 @@
+"""Progressive delivery of Triton model versions behind Istio or Envoy."""
