@@ -1,0 +1,1 @@
+"""The documents people write and read: TritonRollout, RolloutPolicy, their status and their quantities."""

@@ -1,0 +1,126 @@
+"""What every document has: group, kind, names, annotations, and the way from raw text to a checked type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+
+from rollout_controller.api.errors import FieldError, InvalidDocument
+
+GROUP = "rollouts.triton.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+ANNOTATION_VERSION = f"{GROUP}/version"
+"""The version asked for: the trigger."""
+ANNOTATION_REQUEST = f"{GROUP}/request"
+"""Optional nonce: the same version again, and what `wait` waits for."""
+ANNOTATION_COMMAND = f"{GROUP}/command"
+"""`VERB ID`, verb one of pause, resume, promote, promote-full, abort; the id makes each command happen once."""
+ANNOTATION_MARK = f"{GROUP}/mark"
+"""Ours, on the VirtualService: what was last decided, as JSON (safety rule 3)."""
+
+T = TypeVar("T", bound="Model")
+
+Raw = dict[str, Any]
+"""A document as it was read: plain dicts, lists and scalars."""
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """Names one object of a kind: namespace and name."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class Model(BaseModel):
+    """Base of all documents: frozen, camelCase outside, unknown fields refused."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        ser_json_inf_nan="null",
+    )
+
+    def to_raw(self) -> Raw:
+        """Plain JSON data with the names people write; absent values are left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class Metadata(Model):
+    """The part of Kubernetes' ObjectMeta that we read."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True
+    )
+
+    name: str
+    namespace: str = "default"
+    uid: str = ""
+    generation: int = 0
+    resource_version: str = ""
+    annotations: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+    @property
+    def key(self) -> Key:
+        return Key(self.namespace, self.name)
+
+
+def parse(kind: type[T], raw: Mapping[str, Any]) -> T:
+    """Check a raw document.
+
+    Raises:
+        InvalidDocument: with every fault's field path, what was read and what is allowed.
+    """
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        metadata = raw.get("metadata")
+        name = metadata.get("name") if isinstance(metadata, Mapping) else None
+        raise InvalidDocument(
+            f"{raw.get('kind', kind.__name__)} {name!r}", [_field_error(e, kind) for e in error.errors()]
+        ) from None
+
+
+def _field_error(error: Any, kind: type[BaseModel]) -> FieldError:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
+    if error["type"] == "extra_forbidden":
+        return FieldError(path, "unknown field", f"allowed here: {', '.join(_fields_at(kind, error['loc'][:-1]))}")
+    if error["type"] == "missing":
+        return FieldError(path, "is missing", "it must be given")
+    message = str(error["msg"]).removeprefix("Value error, ")
+    read, _, allowed = message.partition("|")
+    if allowed:
+        return FieldError(path, read, allowed)
+    return FieldError(path, f"{error['input']!r} was read", message[:1].lower() + message[1:])
+
+
+def _fields_at(kind: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
+    """The field names allowed at a place; follows the annotations down as far as they lead."""
+    here: Any = kind
+    for part in loc:
+        if not isinstance(part, int) and isinstance(here, type) and issubclass(here, BaseModel):
+            by_alias = {(f.alias or n): f for n, f in here.model_fields.items()}
+            here = _model_in(by_alias[part].annotation) if part in by_alias else here
+    return sorted((f.alias or n) for n, f in here.model_fields.items()) if hasattr(here, "model_fields") else []
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if (found := _model_in(argument)) is not None:
+            return found
+    return None

@@ -1,0 +1,234 @@
+"""RolloutPolicy: steps, objectives, guards, and what to do when the evidence does not decide."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from rollout_controller.api.meta import Metadata, Model
+from rollout_controller.api.quantities import Duration, Percent
+
+
+class StepPause(Model):
+    """A step that waits for a person; `duration` bounds it (absent: `paused.after` of the policy)."""
+
+    duration: Duration | None = None
+
+
+class Step(Model):
+    """A weight for the canary, with the time and evidence it needs (absent: the policy's `hold`)."""
+
+    weight: Annotated[int, Field(strict=True, ge=1, le=100)]
+    min_hold: Duration | None = None
+    max_hold: Duration | None = None
+    min_requests: Annotated[int, Field(ge=0)] | None = None
+    pause: StepPause | None = None
+
+
+class ErrorRate(Model):
+    """At most `max` of the requests may fail. `codes`: the classes of HTTP status that count as failures."""
+
+    max: Percent
+    codes: tuple[Literal["4xx", "5xx"], ...] = ("5xx",)
+
+
+class Latency(Model):
+    """`quantile` of the requests at most `max`; the limit must be a bucket edge of the source."""
+
+    quantile: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    max: Duration
+
+
+class Slo(Model):
+    """An objective on good events / total events: errors, or slow requests."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+    source: str
+    error_rate: ErrorRate | None = None
+    latency: Latency | None = None
+    grace: Duration | None = None
+
+    @model_validator(mode="after")
+    def _one_question(self) -> Slo:
+        if (self.error_rate is None) == (self.latency is None):
+            raise ValueError("needs exactly one question|errorRate: {max: 1%} or latency: {quantile: 0.95, max: 100ms}")
+        if not 0 < self.bad_share <= 0.5:
+            raise ValueError(f"allows {self.bad_share:.4g} of the requests to be bad|more than 0% and at most 50%")
+        return self
+
+    @property
+    def kind(self) -> Literal["errors", "latency"]:
+        return "errors" if self.error_rate is not None else "latency"
+
+    @property
+    def bad_share(self) -> float:
+        """p0: the largest share of bad requests that the objective allows (p95 <= limit: 5 % slower)."""
+        return (
+            self.error_rate.max if self.error_rate is not None else round(1 - self.latency.quantile, 9) if self.latency else 0.0
+        )
+
+
+class Guard(Model):
+    """A gauge with a limit and a time: over it no step forward; over it for the whole of `for`, what `then` says."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+    source: str
+    above: Percent
+    for_: Duration = Field(alias="for", default=120.0)
+    then: Literal["Rollback", "Hold"] = "Rollback"
+
+
+class Tolerance(Model):
+    """Twice the longest hiccup that must be survived; the speed limit of the judge."""
+
+    errors: Duration = 90.0
+    latency: Duration = 120.0
+
+
+class Judge(Model):
+    """The promises about wrong decisions, per attempt (falseRollback) and per step (falsePromotion)."""
+
+    false_rollback: Percent = 0.01
+    false_promotion: Percent = 0.05
+    tolerance: Tolerance = Tolerance()
+
+    @model_validator(mode="after")
+    def _possible(self) -> Judge:
+        for name, share in (("falseRollback", self.false_rollback), ("falsePromotion", self.false_promotion)):
+            if not 0 < share < 0.5:
+                raise ValueError(f"{name} of {share * 100:g}%|more than 0% and less than 50%")
+        if min(self.tolerance.errors, self.tolerance.latency) < 1:
+            raise ValueError("tolerance under 1s|at least 1s; twice the longest hiccup that must be survived")
+        return self
+
+
+class Hold(Model):
+    """What every step needs unless it says otherwise."""
+
+    min: Duration = 180.0
+    min_requests: Annotated[int, Field(ge=0)] = 30
+    timeout: Duration = 1800.0
+    """However little was seen, a step ends after this long (then: `unknown.then`)."""
+
+
+class Retreat(Model):
+    """Users out of the way first, the version judged later (judge.md)."""
+
+    cool_down: Duration = 60.0
+    strikes: Annotated[int, Field(ge=1, le=10)] = 3
+
+
+class CompareToStable(Model):
+    """Relative test against stable on the same SLIs."""
+
+    tolerance: Percent = 0.10
+
+
+class Undecided(Model):
+    """A step without a verdict after `after` (the step's maxHold)."""
+
+    after: Duration = 360.0
+    then: Literal["Advance", "Pause", "Rollback"] = "Advance"
+
+
+class UnknownRule(Model):
+    """Blind for `after`."""
+
+    after: Duration = 600.0
+    then: Literal["Rollback", "Pause"] = "Rollback"
+
+
+class DriftRule(Model):
+    """Somebody else moved the weights."""
+
+    then: Literal["Restore", "Pause", "Abort"] = "Restore"
+
+
+class PausedRule(Model):
+    """No wait is endless: a pause nobody ends, ends after `after`."""
+
+    after: Duration = 86400.0
+    then: Literal["Rollback", "Resume"] = "Rollback"
+
+
+class PolicySpec(Model):
+    """What an SRE writes once for many rollouts."""
+
+    steps: tuple[Step, ...]
+    slos: tuple[Slo, ...]
+    guards: tuple[Guard, ...] = ()
+    hold: Hold = Hold()
+    judge: Judge = Judge()
+    compare_to_stable: CompareToStable | None = None
+    retreat: Retreat | Literal["off"] = "off"
+    undecided: Undecided = Undecided()
+    unknown: UnknownRule = UnknownRule()
+    drift: DriftRule = DriftRule()
+    paused: PausedRule = PausedRule()
+
+    @field_validator("retreat", mode="before")
+    @classmethod
+    def _yaml_reads_off_as_false(cls, value: Any) -> Any:
+        return "off" if value is False else value
+
+    @field_validator("retreat")
+    @classmethod
+    def _no_retreat_yet(cls, value: Retreat | Literal["off"]) -> Retreat | Literal["off"]:
+        if value != "off":
+            raise ValueError("a retreat is not part of this version yet|leave it out, or write 'off'")
+        return value
+
+    @field_validator("compare_to_stable")
+    @classmethod
+    def _no_comparison_yet(cls, value: CompareToStable | None) -> CompareToStable | None:
+        if value is not None:
+            raise ValueError("the comparison to stable is not part of this version yet|leave it out")
+        return value
+
+    @field_validator("steps")
+    @classmethod
+    def _steps_rise_to_100(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        weights = [step.weight for step in steps]
+        if not weights or any(b <= a for a, b in zip(weights, weights[1:], strict=False)):
+            raise ValueError(f"weights {weights} do not rise|each step more than the one before, for example 10, 25, 50, 100")
+        if weights[-1] != 100:
+            raise ValueError(f"the last step is {weights[-1]}|the last step must be 100: all traffic on the new version")
+        return steps
+
+    @model_validator(mode="after")
+    def _names_and_times(self) -> PolicySpec:
+        if not self.slos:
+            raise ValueError("slos is empty|at least one objective: without one nothing is judged")
+        names = [slo.name for slo in self.slos] + [guard.name for guard in self.guards]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"the name {twice[0]!r} is used twice|a name of its own for each SLO and guard")
+        for index, step in enumerate(self.steps):
+            if self.min_hold(step) > self.max_hold(step):
+                raise ValueError(
+                    f"steps[{index}] holds at least {self.min_hold(step):g}s but at most {self.max_hold(step):g}s"
+                    "|minHold (hold.min) no longer than maxHold (undecided.after)"
+                )
+        return self
+
+    def min_hold(self, step: Step) -> float:
+        """Seconds a step lasts at least."""
+        return self.hold.min if step.min_hold is None else step.min_hold
+
+    def max_hold(self, step: Step) -> float:
+        """Seconds after which an undecided step does what `undecided.then` says."""
+        return self.undecided.after if step.max_hold is None else step.max_hold
+
+    def min_requests(self, step: Step) -> int:
+        """Canary requests that a step needs."""
+        return self.hold.min_requests if step.min_requests is None else step.min_requests
+
+
+class RolloutPolicy(Model):
+    """The custom resource."""
+
+    api_version: Literal["rollouts.triton.dev/v1alpha1"]
+    kind: Literal["RolloutPolicy"]
+    metadata: Metadata
+    spec: PolicySpec

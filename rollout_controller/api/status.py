@@ -1,0 +1,199 @@
+"""RolloutStatus: all that the controller remembers about a rollout, readable by people and by the next controller."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from rollout_controller.api.evidence import JudgeState
+from rollout_controller.api.meta import Model
+from rollout_controller.api.quantities import Instant
+
+
+class Phase(StrEnum):
+    """Where a rollout is. The transitions are in core/states.py."""
+
+    IDLE = "Idle"
+    PREPARING = "Preparing"
+    PROGRESSING = "Progressing"
+    RETREATED = "Retreated"
+    PAUSED = "Paused"
+    PROMOTING = "Promoting"
+    SUCCEEDED = "Succeeded"
+    ROLLING_BACK = "RollingBack"
+    ROLLED_BACK = "RolledBack"
+    ABORTED = "Aborted"
+    STALLED = "Stalled"
+
+
+class VerdictKind(StrEnum):
+    """What is known about one SLO."""
+
+    VIOLATED = "Violated"
+    SATISFIED = "Satisfied"
+    UNDECIDED = "Undecided"
+    UNKNOWN = "Unknown"
+
+
+class Reason(Model):
+    """Why: a code for machines and one sentence with the numbers for people, the same everywhere."""
+
+    code: str
+    sentence: str
+
+
+class Verdict(Model):
+    """What is known about one SLO, with its numbers. Shares are from 0 to 1."""
+
+    slo: str
+    kind: Literal["errors", "latency"]
+    verdict: VerdictKind
+    unknown: str | None = None
+    """Reason code when the verdict is Unknown."""
+    value: float | None = None
+    """Bad share of the canary's requests in this attempt."""
+    interval: tuple[float, float] | None = None
+    """Anytime-valid 95 % interval of it."""
+    objective: float
+    limit_ms: float | None = None
+    """For latency: slower than this is bad."""
+    requests: int = 0
+    bad: int = 0
+    stable_value: float | None = None
+    stable_requests: int = 0
+    stable_bad: int = 0
+    false_alarm: float = 1.0
+    """Anytime p-value: the chance that this much evidence of harm comes from a version that meets the objective."""
+    requests_needed: int | None = None
+    """About how many more canary requests until Satisfied at the present rate of bad ones; None: unknown."""
+    sentence: str = ""
+
+
+class GuardReading(Model):
+    """What is known about one guard. Shares are from 0 to 1."""
+
+    guard: str
+    state: Literal["fine", "over", "unknown"]
+    value: float | None = None
+    stable_value: float | None = None
+    limit: float
+    over_since: Instant | None = None
+    sentence: str = ""
+
+
+class SlotWeight(Model):
+    """Share of the route in percent: what we want and what the VirtualService says."""
+
+    desired: int | None = None
+    observed: int | None = None
+
+
+class SlotStatus(Model):
+    """One slot: version, role and share."""
+
+    version: str | None = None
+    role: Literal["stable", "canary", "idle"] = "idle"
+    weight: SlotWeight = SlotWeight()
+    ready: bool | None = None
+    message: str = ""
+
+
+class StepDone(Model):
+    """A step that lies behind."""
+
+    weight: int
+    seconds: float
+    unproven: bool = False
+
+
+class Attempt(Model):
+    """One try at bringing one version in."""
+
+    id: str
+    number: int
+    version: str
+    request: str | None = None
+    slot: str
+    started_at: Instant
+    step: int = -1
+    """Index into the policy's steps; -1 while preparing."""
+    weight: int = 0
+    weight_set_at: Instant | None = None
+    """When this step's weight was decided."""
+    step_started_at: Instant | None = None
+    """When this step's weight was first seen on the route: the step clock."""
+    first_traffic_at: Instant | None = None
+    steps_done: tuple[StepDone, ...] = ()
+    go_full: bool = False
+    """`promote --full`: no further step waits."""
+    unknown_since: Instant | None = None
+    paused_at: Instant | None = None
+    resume_to: Literal["step", "next"] = "step"
+    stuck_since: Instant | None = None
+    """Since when something outside (route, policy, slot) keeps us from going on."""
+    last_sample_at: Instant | None = None
+    """End of the newest window that was judged."""
+
+
+Outcome = Literal["Promoted", "RolledBack", "Aborted", "Superseded", "Failed"]
+
+
+class AttemptRecord(Model):
+    """An attempt that is over."""
+
+    id: str
+    number: int
+    version: str
+    from_version: str | None = None
+    request: str | None = None
+    slot: str
+    started_at: Instant
+    ended_at: Instant
+    outcome: Outcome
+    reason: Reason
+    steps_done: tuple[StepDone, ...] = ()
+    weight: int = 0
+    """Canary's weight when it ended (before traffic was moved)."""
+    requests: int = 0
+    bad: int = 0
+    """Bad canary requests, of the SLO that had most of them."""
+    last_sample_at: Instant | None = None
+    traffic_off_at: Instant | None = None
+    """When the weights of the route were seen without the canary."""
+
+
+class Condition(Model):
+    """A Kubernetes condition."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+    last_transition_time: Instant
+    observed_generation: int = 0
+
+
+class RolloutStatus(Model):
+    """Status of a TritonRollout."""
+
+    observed_generation: int = 0
+    observed_version: str | None = None
+    observed_request: str | None = None
+    observed_command: str | None = None
+    """Echo of the command annotation: done, or refused with a reason."""
+    phase: Phase = Phase.IDLE
+    attempt: Attempt | None = None
+    stable_slot: str | None = None
+    slots: dict[str, SlotStatus] = {}
+    verdicts: tuple[Verdict, ...] = ()
+    guards: tuple[GuardReading, ...] = ()
+    reason: Reason | None = None
+    next_check_at: Instant | None = None
+    next_deadline: Instant | None = None
+    """When the present hold ends at the latest."""
+    conditions: tuple[Condition, ...] = ()
+    judge: JudgeState | None = None
+    judge_written_at: Instant | None = None
+    attempts: tuple[AttemptRecord, ...] = ()
+    """The last ten, newest first."""
+    attempt_count: int = 0

@@ -1,0 +1,1 @@
+"""The command line: fetch, make an Info (pure), render."""

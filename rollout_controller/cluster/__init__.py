@@ -1,0 +1,1 @@
+"""Where the documents live: the ObjectStore protocol and its implementations."""

@@ -1,0 +1,114 @@
+"""ObjectStore: what the controller and the CLI ask of a place that keeps documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from rollout_controller.api.meta import Key, Raw
+
+PatchOp = dict[str, Any]
+"""One JSON Patch operation (RFC 6902)."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of document. `status` is True where status is a subresource: then spec writes keep it and status writes keep the rest."""
+
+    api_version: str
+    name: str
+    plural: str
+    status: bool = False
+
+
+ROLLOUT = Kind("rollouts.triton.dev/v1alpha1", "TritonRollout", "tritonrollouts", status=True)
+POLICY = Kind("rollouts.triton.dev/v1alpha1", "RolloutPolicy", "rolloutpolicies")
+VIRTUAL_SERVICE = Kind("networking.istio.io/v1", "VirtualService", "virtualservices")
+EVENT = Kind("events.k8s.io/v1", "Event", "events")
+KINDS = (ROLLOUT, POLICY, VIRTUAL_SERVICE, EVENT)
+
+
+class StoreError(Exception):
+    """Base of what a store raises. Callers act on the class, never on the text."""
+
+
+class NotFound(StoreError):
+    """There is no such document."""
+
+
+class AlreadyExists(StoreError):
+    """`create` of a document that is there."""
+
+
+class Conflict(StoreError):
+    """The document is not what the writer read: stale resourceVersion, or a failed `test` of a JSON Patch. Read again, decide again."""
+
+
+class Refused(StoreError):
+    """The store will not take this document or call, however often it is tried: invalid, forbidden. A person must act."""
+
+
+class Expired(StoreError):
+    """A watch's resourceVersion is too old: list again."""
+
+
+class Unavailable(StoreError):
+    """The store did not answer, is locked, full or overloaded: try again later."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Documents of a kind, and the resourceVersion from which a watch goes on."""
+
+    items: tuple[Raw, ...]
+    resource_version: str
+
+
+@dataclass(frozen=True)
+class WatchEvent:
+    """A change of one document; `BOOKMARK` only moves the resourceVersion on."""
+
+    type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
+    document: Raw
+    resource_version: str
+
+
+class ObjectStore(Protocol):
+    """Documents with optimistic concurrency, as the Kubernetes API has them.
+
+    Every method ends within a bounded time and raises a StoreError. Documents handed out are the caller's own copies.
+    metadata carries uid, resourceVersion, creationTimestamp, and generation (counts spec changes only).
+    """
+
+    def get(self, kind: Kind, key: Key) -> Raw:
+        """Raises NotFound."""
+        ...
+
+    def list(self, kind: Kind, namespace: str | None = None) -> Listing:
+        """All documents of a kind, of one namespace or of all."""
+        ...
+
+    def create(self, kind: Kind, document: Raw) -> Raw:
+        """Raises AlreadyExists, Refused. A given status is dropped where status is a subresource."""
+        ...
+
+    def replace(self, kind: Kind, document: Raw) -> Raw:
+        """Write spec, labels and annotations; raises NotFound, Conflict when metadata.resourceVersion is given and stale."""
+        ...
+
+    def patch(self, kind: Kind, key: Key, operations: Sequence[PatchOp]) -> Raw:
+        """JSON Patch, all or nothing; Conflict when a `test` fails, Refused when an operation cannot be done."""
+        ...
+
+    def replace_status(self, kind: Kind, key: Key, status: Raw, resource_version: str) -> Raw:
+        """Write status only, on exactly what was read; raises Conflict, NotFound."""
+        ...
+
+    def delete(self, kind: Kind, key: Key) -> None:
+        """Raises NotFound."""
+        ...
+
+    def watch(self, kind: Kind, namespace: str | None, since: str, timeout_s: float) -> Iterator[WatchEvent]:
+        """Changes after `since`, in order, for at most `timeout_s`; raises Expired."""
+        ...

@@ -1,0 +1,120 @@
+"""Everything that was read from outside in one tick, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rollout_controller.api.meta import Raw
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """Something that could not be read: a code from a short list, a sentence with what was met, and since when.
+
+    Codes: `no-answer` (refused, timeout), `server-error`, `partial` (warnings, partial response), `no-data` (empty or
+    stale), `bad-data` (NaN, negative, bad > total), `not-read-yet`, `not-found`, `invalid`.
+    """
+
+    code: str
+    sentence: str
+    since: float | None = None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Exact event counts: 0 <= bad <= total."""
+
+    total: int
+    bad: int
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.total + other.total, self.bad + other.bad)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Counts of both slots of a rollout in (start, end], seconds since 1970."""
+
+    start: float
+    end: float
+    canary: Counts
+    stable: Counts
+
+
+@dataclass(frozen=True)
+class SliReading:
+    """One SLO's input: the windows since the last judged one, oldest first, and whether the source can be seen now.
+
+    `problem` is set when the newest data is missing for three windows or more; windows may still hold older ones.
+    """
+
+    windows: tuple[Window, ...] = ()
+    problem: Unknown | None = None
+
+
+@dataclass(frozen=True)
+class GaugeReading:
+    """One guard's input: newest values (shares from 0 to 1) of both slots and the time of the canary's sample."""
+
+    canary: float
+    stable: float | None
+    at: float
+
+
+@dataclass(frozen=True)
+class SlotState:
+    """What runs in a slot. `version` None: nothing, or not known; `failed`: the server's own words why a load failed.
+
+    `failed_version` says which version the failure is about.
+    """
+
+    version: str | None = None
+    ready: bool = False
+    loading: str | None = None
+    failed: str | None = None
+    failed_version: str | None = None
+    warmed: str | None = None
+    """The version whose warm-up request was answered."""
+    problem: Unknown | None = None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Our annotation on the VirtualService: what was last decided for it."""
+
+    attempt: str
+    step: int
+    weight: int
+    phase: str
+    slot: str
+    code: str = ""
+    sentence: str = ""
+
+
+@dataclass(frozen=True)
+class RouteState:
+    """The route as it stands: the document it was read from, percent of traffic by slot, and our mark if readable."""
+
+    document: Raw
+    weights: Mapping[str, int]
+    mark: Mark | None = None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Everything from outside, once."""
+
+    route: RouteState | Unknown
+    slots: Mapping[str, SlotState]
+    windows: Mapping[str, SliReading] = field(default_factory=dict)
+    """By SLO name."""
+    gauges: Mapping[str, GaugeReading | Unknown] = field(default_factory=dict)
+    """By guard name."""
+
+
+def counts(value: Any) -> Counts:
+    """Counts from a pair (total, bad); for tests and stories."""
+    total, bad = value
+    return Counts(total=total, bad=bad)

@@ -1,0 +1,65 @@
+"""What `decide` returns: the next status, the few kinds of action, when to look again, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rollout_controller.api.status import Reason, RolloutStatus
+from rollout_controller.core.observation import Mark
+
+
+@dataclass(frozen=True)
+class SetWeights:
+    """Patch the route: percent by slot, with our mark in the same patch."""
+
+    weights: Mapping[str, int]
+    mark: Mark
+
+
+@dataclass(frozen=True)
+class WriteStatus:
+    """Write the plan's status to the store."""
+
+
+@dataclass(frozen=True)
+class LoadVersion:
+    """Load and pin `version` in `slot` through Triton's repository API; idempotent, answered by the next observation."""
+
+    slot: str
+    version: str
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """Send a warm-up request to `version` in `slot`."""
+
+    slot: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Tell:
+    """Something people should hear about; told after everything else, never in the way. `dedup` makes it told once."""
+
+    code: str
+    sentence: str
+    dedup: str
+    warning: bool = False
+
+
+Action = SetWeights | WriteStatus | LoadVersion | WarmUp | Tell
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One turn's result.
+
+    The actions are performed in this order; the first that fails ends the turn, and the next turn decides anew.
+    """
+
+    status: RolloutStatus
+    actions: tuple[Action, ...]
+    look_again: float
+    """Seconds since 1970."""
+    reason: Reason

@@ -1,0 +1,1 @@
+"""Client of Triton's model repository and health API."""
