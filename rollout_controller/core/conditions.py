@@ -9,7 +9,6 @@ from rollout_controller.api.status import Condition, Phase, RolloutStatus
 Status = Literal["True", "False", "Unknown"]
 
 BY_PHASE: dict[Phase, tuple[Status, Status, Status]] = {
-    # phase: (Ready, Reconciling, Stalled)
     Phase.IDLE: ("True", "False", "False"),
     Phase.PREPARING: ("Unknown", "True", "False"),
     Phase.PROGRESSING: ("Unknown", "True", "False"),
@@ -22,7 +21,10 @@ BY_PHASE: dict[Phase, tuple[Status, Status, Status]] = {
     Phase.ABORTED: ("False", "False", "True"),
     Phase.STALLED: ("False", "False", "True"),
 }
-"""A rolled-back version is Ready=False and Stalled=True: what was asked for is not served, and only a person changes that."""
+"""(Ready, Reconciling, Stalled) of each phase.
+
+A rolled-back version is Ready=False and Stalled=True: what was asked for is not served, and only a person changes that.
+"""
 
 TYPES = ("Ready", "Reconciling", "Stalled")
 

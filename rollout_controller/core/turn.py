@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from rollout_controller.api.meta import Model
 from rollout_controller.api.policy import PolicySpec
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Attempt, Phase, Reason, RolloutStatus, SlotStatus, SlotWeight
-from rollout_controller.core.observation import Mark, Observation, RouteState, SlotState, Unknown
 from rollout_controller.core.conditions import conditions
+from rollout_controller.core.observation import Mark, Observation, RouteState, SlotState, Unknown
 from rollout_controller.core.plan import LoadVersion, Plan, SetWeights, Tell, WarmUp, WriteStatus
 from rollout_controller.core.states import ON_TRAFFIC, RESTING, Event, transition
 
@@ -135,6 +135,12 @@ def headline(status: RolloutStatus) -> tuple[object, ...]:
     )
 
 
+def _role(status: RolloutStatus, slot: str) -> Literal["stable", "canary", "idle"]:
+    if slot == status.stable_slot:
+        return "stable"
+    return "canary" if status.attempt and status.attempt.slot == slot else "idle"
+
+
 def with_slots(turn: Turn, status: RolloutStatus) -> RolloutStatus:
     """The status with its slots as they are seen now."""
     route = turn.seen.route
@@ -144,7 +150,7 @@ def with_slots(turn: Turn, status: RolloutStatus) -> RolloutStatus:
         state = turn.seen.slots.get(name, SlotState())
         slots[name] = SlotStatus(
             version=turn.version_in(name),
-            role="stable" if name == status.stable_slot else "canary" if status.attempt and status.attempt.slot == name else "idle",
+            role=_role(status, name),
             weight=SlotWeight(
                 desired=desired.get(name), observed=route.weights.get(name) if isinstance(route, RouteState) else None
             ),

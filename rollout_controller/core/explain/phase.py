@@ -23,12 +23,12 @@ def span(seconds: float) -> str:
 
 
 def shares(weights: Mapping[str, int]) -> str:
-    """blue 75 %, green 25 %."""
+    """Say it as `blue 75 %, green 25 %`."""
     return ", ".join(f"{slot} {weight} %" for slot, weight in sorted(weights.items()))
 
 
 def named(version: str | None) -> str:
-    """version 2, or the unnamed version."""
+    """Say `version 2`, or that it has no known name."""
     return f"version {version}" if version else "the version that runs there"
 
 
@@ -124,10 +124,8 @@ def waiting(what: str, until: float | None, then: str) -> Reason:
 
 
 def unknown(weight: int, sentence: str, gives_up_at: float, then: str) -> Reason:
-    return reason(
-        "Unknown",
-        f"holding at {weight} %: {sentence.rstrip('.')}. Nobody is rolled back for that; at {clock(gives_up_at)} the policy {then}",
-    )
+    held = f"holding at {weight} %: {sentence.rstrip('.')}"
+    return reason("Unknown", f"{held}. Nobody is rolled back for that; at {clock(gives_up_at)} the policy {then}")
 
 
 def blind_too_long(seconds: float, sentence: str) -> Reason:
@@ -135,9 +133,8 @@ def blind_too_long(seconds: float, sentence: str) -> Reason:
 
 
 def too_few_requests(requests: int, needed: int, seconds: float) -> Reason:
-    return reason(
-        "TooFewRequests", f"only {requests:,} of {needed:,} requests that the step needs came in {span(seconds)}, too few to judge"
-    )
+    few = f"only {requests:,} of the {needed:,} requests that the step needs"
+    return reason("TooFewRequests", f"{few} came in {span(seconds)}, too few to judge")
 
 
 def undecided_rollback(seconds: float, what: str) -> Reason:

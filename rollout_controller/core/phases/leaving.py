@@ -45,7 +45,7 @@ def promote(turn: Turn) -> Decision:
 
 
 def _move_or_give_up(turn: Turn, *, forward: bool) -> Decision:
-    """Repeat the patch; a route that cannot be read for too long is for a person, who is told that traffic stands where it stood."""
+    """Repeat the patch; a route that cannot be read for too long is for a person."""
     route, attempt, now = turn.seen.route, turn.attempt, turn.now
     reason = turn.status.reason or explain.reason("Shifting", "moving traffic")
     since = attempt.stuck_since or now

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rollout_controller.api.policy import PolicySpec, Step
-from rollout_controller.api.status import Attempt, Phase, Reason, RolloutStatus, StepDone, Verdict, VerdictKind
+from rollout_controller.api.status import Attempt, Outcome, Phase, Reason, RolloutStatus, StepDone, Verdict, VerdictKind
 from rollout_controller.core.explain import phase as explain
 from rollout_controller.core.guards import read_guards, tripped
 from rollout_controller.core.judge import StepView, assess
@@ -14,6 +14,7 @@ from rollout_controller.core.phases.endings import adopted_request, at, echoed, 
 from rollout_controller.core.states import Event
 from rollout_controller.core.turn import ACTIVE_LOOK_S, Decision, Turn, evolve
 
+ENDINGS: dict[str, Outcome] = {"Superseded": "Superseded", "Aborted": "Aborted"}
 GIVE_UP_S = 600.0
 """Seconds without a usable policy or a readable route after which an attempt goes back."""
 
@@ -51,7 +52,7 @@ def watch(turn: Turn) -> tuple[Turn, Decision | None]:
     """What every turn with traffic begins with. The order is the order of urgency; harm comes first."""
     route = turn.seen.route
     if isinstance(route, RouteState) and route.mark and _begun_rollback(turn, route):
-        ending = "Superseded" if route.mark.ending == "Superseded" else "Aborted" if route.mark.ending == "Aborted" else "RolledBack"
+        ending = ENDINGS.get(route.mark.ending, "RolledBack")
         return turn, leave(turn, ending, Reason(code=route.mark.code, sentence=route.mark.sentence))
     turn, harm = _judged(turn)
     if harm is not None:
@@ -200,7 +201,7 @@ def _then_words(policy: PolicySpec) -> str:
 
 
 def _out_of_time(turn: Turn, step: Step, requests: int, over: str | None, undecided: Verdict | None) -> Decision:
-    """maxHold has passed without all that the step needs."""
+    """The step's maxHold has passed without all that it needs."""
     assert turn.policy is not None
     assert turn.attempt.step_started_at is not None
     policy, held = turn.policy, turn.now - turn.attempt.step_started_at
@@ -284,9 +285,7 @@ def _next_weight(policy: PolicySpec, weight: int) -> int | None:
 def pause(turn: Turn, reason: Reason, *, to_next: bool, for_s: float | None = None) -> Decision:
     """Hold the weight until a person goes on; bounded by `for_s`, else by the policy."""
     bound = for_s if for_s is not None else turn.policy.paused.after if turn.policy else GIVE_UP_S
-    attempt = evolve(
-        turn.attempt, paused_at=turn.now, pause_ends_at=turn.now + bound, resume_to="next" if to_next else "step"
-    )
+    attempt = evolve(turn.attempt, paused_at=turn.now, pause_ends_at=turn.now + bound, resume_to="next" if to_next else "step")
     status = turn.go(Event.PAUSE, attempt=attempt)
     end = "resumed" if _pause_then(at(turn, status)) == "Resume" else "rolled back"
     sentence = f"{reason.sentence} Paused at {attempt.weight} %; at {explain.clock(turn.now + bound)} {end} by itself."
@@ -341,7 +340,7 @@ def _resume(turn: Turn, *, to_next: bool) -> Decision:
     if to_next:
         return advance(resumed, unproven=any(v.verdict is not VerdictKind.SATISFIED for v in turn.status.verdicts))
     assert turn.policy is not None
-    weight = current_step(turn.policy, attempt.weight).weight
-    status = evolve(resumed.status, attempt=evolve(attempt, weight=min(weight, attempt.weight), weight_set_at=turn.now, step_started_at=None))
-    reason = explain.reason("Resumed", f"resumed at {status.attempt.weight if status.attempt else weight} %")
+    weight = min(current_step(turn.policy, attempt.weight).weight, attempt.weight)
+    status = evolve(resumed.status, attempt=evolve(attempt, weight=weight, weight_set_at=turn.now, step_started_at=None))
+    reason = explain.reason("Resumed", f"resumed at {weight} %")
     return Decision(status, reason, turn.now, move=turn.set_weights(status, reason), tells=(turn.tell(reason),))
