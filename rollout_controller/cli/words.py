@@ -80,3 +80,12 @@ def seconds_of(value: object, default: float) -> float:
 def sentence(text: str) -> str:
     """Begun with a capital, ended with a full stop: as the controller writes its own."""
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def duration(text: str) -> float:
+    """`90s`, `10m`, `1h30m` -> seconds; ValueError for anything else and for zero."""
+    parts = _PART.findall(text)
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if "".join(number + unit for number, unit in parts) != text or seconds <= 0:
+        raise ValueError(f"{text!r} is not a duration; write it with its unit, for example 90s, 10m or 1h30m")
+    return seconds
