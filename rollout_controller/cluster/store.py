@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from rollout_controller.api.meta import Key, Raw
+from rollout_controller.api.names import Key, Raw
 
 PatchOp = dict[str, Any]
 """One JSON Patch operation (RFC 6902)."""
