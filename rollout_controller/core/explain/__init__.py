@@ -1,0 +1,1 @@
+"""The sentences that people read, the same everywhere."""
