@@ -96,7 +96,7 @@ class WorkQueue(Generic[K]):
             self._failures[key] = failures + 1
             self._retries += 1
         longest = min(self._backoff.most_s, self._backoff.first_s * 2 ** min(failures, 32))
-        delay_s = longest * self._uniform(0.5, 1.0)
+        delay_s: float = longest * self._uniform(0.5, 1.0)
         self.add_after(key, delay_s)
         return delay_s
 
