@@ -71,7 +71,7 @@ class LocalStore:
         self._projections = tuple(projections)
         self._log_rows = log_rows
         self._log_bytes = log_bytes
-        self._bell = Bell(self._newest)
+        self._bell = Bell(self._database.newest)
 
     @property
     def path(self) -> Path:
@@ -206,11 +206,6 @@ class LocalStore:
                 self._project(connection, {kind})
         except StoreError:
             return
-
-    def _newest(self) -> int:
-        with self._database.read() as connection:
-            version: int = connection.execute("SELECT version FROM head").fetchone()[0]
-            return version
 
     def _body(self, connection: sqlite3.Connection, kind: Kind, key: Key) -> str | None:
         row = connection.execute(

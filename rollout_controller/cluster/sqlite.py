@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from rollout_controller.cluster.store import Refused, StoreError, Unavailable
@@ -51,6 +52,16 @@ def store_error(error: sqlite3.Error, path: Path) -> StoreError:
     return Refused(f"{path} {_NEVER.get(code, 'cannot be used')} ({error})")
 
 
+@dataclass
+class _Eye:
+    """A connection that only looks whether others have written."""
+
+    connection: sqlite3.Connection
+    inode: tuple[int, int]
+    commits: int = -1
+    newest: int = 0
+
+
 class Database:
     """Connections to one file, for any number of threads; other processes may use the file at the same time."""
 
@@ -62,6 +73,8 @@ class Database:
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._closed = False
+        self._eye: _Eye | None = None
+        self._eye_lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -86,6 +99,19 @@ class Database:
             finally:
                 _roll_back(connection)
 
+    def newest(self) -> int:
+        """The newest resourceVersion, in the cheapest way there is: it is asked 30 times a second."""
+        with self._translated(), self._eye_lock:
+            inode = self._inode_now()
+            if self._eye is None or inode != self._eye.inode or self._closed:
+                self._shut_eye()
+                self._eye = _Eye(self._take(), inode)
+            (commits,) = self._eye.connection.execute("PRAGMA data_version").fetchone()  # moves when another connection commits
+            if commits != self._eye.commits:
+                self._eye.newest = self._eye.connection.execute("SELECT version FROM head").fetchone()[0]
+                self._eye.commits = commits
+            return self._eye.newest
+
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """A transaction no other writer is in; committed at the end, rolled back on any exception."""
@@ -109,6 +135,13 @@ class Database:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
+        with self._eye_lock:
+            self._shut_eye()
+
+    def _shut_eye(self) -> None:
+        if self._eye is not None:
+            self._eye.connection.close()
+            self._eye = None
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -24,6 +24,10 @@ from rollout_controller.core.observation import (
 from rollout_controller.slo.sources import Sources, check_policy
 
 
+BEFORE_S = 300.0
+"""Stable is watched from this long before the attempt: a stable that misses its objective already must be known."""
+
+
 class Documents(Protocol):
     """Documents in memory, kept fresh by a list and watch. What is handed out must not be changed."""
 
@@ -69,7 +73,7 @@ class Observer:
             judged = status.judge.slos if status.judge else {}
             for slo in policy.spec.slos:
                 end = judged[slo.name].window_end if slo.name in judged else None
-                since = status.attempt.started_at if end is None else end
+                since = status.attempt.started_at - BEFORE_S if end is None else end
                 windows[slo.name] = self._senses.reading(rollout, slo, canary, since)
             gauges = {guard.name: self._senses.gauge(rollout, guard, canary) for guard in policy.spec.guards}
         slots = {name: self._senses.slot(rollout, name) for name in rollout.spec.slots}
