@@ -99,7 +99,7 @@ def _explain(parser: argparse.ArgumentParser) -> None:
 
 
 def _output(parser: argparse.ArgumentParser, choices: tuple[str, ...], more: str) -> None:
-    parser.add_argument("-o", "--output", choices=choices, help=f"another form{more}")
+    parser.add_argument("-o", "--output", choices=choices, metavar="FORM", help=f"another form: {', '.join(choices)}{more}")
 
 
 def _answer(parser: argparse.ArgumentParser) -> None:
@@ -245,7 +245,7 @@ def parser() -> argparse.ArgumentParser:
     _common(top, None)
     top.add_argument("-h", "--help", action="store_true", dest="help_all")
     top.add_argument("-V", "--version", action="store_true", dest="program_version")
-    subparsers = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    subparsers = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser, prog="rollouts")
     for command in COMMANDS:
         sub = subparsers.add_parser(
             command.name,

@@ -35,11 +35,19 @@ class EventInfo:
 
 def listing(infos: Sequence[Info], *, wide: bool = False) -> Page:
     """One line a rollout; those that need a person come first."""
-    ordered = sorted(infos, key=lambda i: (URGENCIES.index(i.urgency), i.namespace, i.name))
+    ordered = sorted(infos, key=_rank)
     several = len({info.namespace for info in infos}) > 1
     titles = ("NAMESPACE" if several else "", "NAME", "PHASE", "VERSION", "CANARY", "SINCE", *(("ASKED",) if wide else ()), "WHY")
     header = tuple(Span(title, "dim") for title in titles)
-    return (Table((header, *(_line(info, several=several, wide=wide) for info in ordered)), drop=() if wide else (5, 4, 3)),)
+    return (
+        Table((header, *(_line(info, several=several, wide=wide) for info in ordered)), drop=() if wide else (5, 4, 3), least=24),
+    )
+
+
+def _rank(info: Info) -> tuple[int, int, str, str]:
+    worst = ("Stalled", "RolledBack", "Paused")
+    phase = worst.index(info.phase) if info.phase in worst else len(worst)
+    return (URGENCIES.index(info.urgency), phase, info.namespace, info.name)
 
 
 def _line(info: Info, *, several: bool, wide: bool) -> Row:
@@ -47,7 +55,7 @@ def _line(info: Info, *, several: bool, wide: bool) -> Row:
     active = info.phase in ACTIVE and info.attempt is not None
     share = canary.seen_percent if canary is not None and canary.seen_percent is not None else None
     asked = (Span(" ".join(filter(None, (info.ask.version, info.ask.request))) or "-"),) if wide else ()
-    why = _late(info) or info.sentence or "nothing has been asked for yet"
+    why = _late(info) or _pending(info) or info.sentence or "nothing has been asked for yet"
     return (
         Span(info.namespace if several else ""),
         Span(info.name, "strong"),
@@ -58,6 +66,11 @@ def _line(info: Info, *, several: bool, wide: bool) -> Row:
         *asked,
         Span(why, "warn" if info.late_s is not None else "plain"),
     )
+
+
+def _pending(info: Info) -> str:
+    waits = not info.ask.taken_up and info.phase != "Stalled"
+    return f"Version {info.ask.version} is asked for and was not taken up yet." if waits else ""
 
 
 def _late(info: Info) -> str:
@@ -83,7 +96,7 @@ def history(info: Info) -> Page:
         return (Para("", f"{info.name} has no attempt behind it yet.", size=0),)
     titles = ("#", "VERSION", "OUTCOME", "ENDED (UTC)", "TOOK", "REACHED", "BAD", "REQUEST", "WHY")
     header = tuple(Span(title, "dim", right=title in {"#", "REACHED", "BAD"}) for title in titles)
-    return (Table((header, *(_past(past) for past in info.history)), drop=(7, 3, 4, 6)),)
+    return (Table((header, *(_past(past) for past in info.history)), drop=(7, 3, 4, 6), least=24),)
 
 
 def _past(past: PastInfo) -> Row:

@@ -91,8 +91,9 @@ def slots(
 
 
 def errors(kind: VerdictKind = VerdictKind.SATISFIED, bad: int = 3, of: int = 1021, **more: Any) -> Verdict:
-    known = {"value": bad / of, "interval": (0.001, 0.009)} if of else {}
+    known: dict[str, Any] = {"value": bad / of, "interval": (0.001, 0.009)} if of else {}
     stable = {"stable_value": 0.004, "stable_requests": 9100, "stable_bad": 36}
+    known["sentence"] = f"Canary error rate {bad / max(of, 1):.1%} ({bad} of {of}), stable 0.4%."
     return Verdict(slo="errors", kind="errors", verdict=kind, objective=0.01, requests=of, bad=bad, **{**known, **stable, **more})
 
 
