@@ -69,8 +69,8 @@ def test_other_numbers() -> None:
             "latency",
             [((20, 8), (180, 50))] * 8,
             (
-                "both versions miss the objective: 40 % slower than 100 ms [28, 53] (64 of 160), stable lately 28 %, at most 5 %; "
-                "a rollback would not help; holding"
+                "both versions miss the objective: 40 % slower than 100 ms [28, 53] (64 of 160), stable lately 28 %, "
+                "at most 5 %; a rollback would not help; holding"
             ),
         ),
     ],
