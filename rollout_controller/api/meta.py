@@ -3,42 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from rollout_controller.api.errors import FieldError, InvalidDocument
+from rollout_controller.api.names import (
+    ANNOTATION_COMMAND,
+    ANNOTATION_MARK,
+    ANNOTATION_REQUEST,
+    ANNOTATION_VERSION,
+    API_VERSION,
+    GROUP,
+    VERSION,
+    Key,
+    Raw,
+)
 
-GROUP = "rollouts.triton.dev"
-VERSION = "v1alpha1"
-API_VERSION = f"{GROUP}/{VERSION}"
-
-ANNOTATION_VERSION = f"{GROUP}/version"
-"""The version asked for: the trigger."""
-ANNOTATION_REQUEST = f"{GROUP}/request"
-"""Optional nonce: the same version again, and what `wait` waits for."""
-ANNOTATION_COMMAND = f"{GROUP}/command"
-"""`VERB ID`, verb one of pause, resume, promote, promote-full, abort; the id makes each command happen once."""
-ANNOTATION_MARK = f"{GROUP}/mark"
-"""Ours, on the VirtualService: what was last decided, as JSON (safety rule 3)."""
+__all__ = [
+    "ANNOTATION_COMMAND",
+    "ANNOTATION_MARK",
+    "ANNOTATION_REQUEST",
+    "ANNOTATION_VERSION",
+    "API_VERSION",
+    "GROUP",
+    "VERSION",
+    "Key",
+    "Metadata",
+    "Model",
+    "Raw",
+    "parse",
+]
 
 T = TypeVar("T", bound="Model")
-
-Raw = dict[str, Any]
-"""A document as it was read: plain dicts, lists and scalars."""
-
-
-@dataclass(frozen=True, order=True)
-class Key:
-    """Names one object of a kind: namespace and name."""
-
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}"
 
 
 class Model(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -34,7 +35,7 @@ class ErrorRate(Model):
 
 
 class Latency(Model):
-    """`quantile` of the requests at most `max`; the limit must be a bucket edge of the source."""
+    """`quantile` of the requests at most `max`, which must be a bucket edge of the source."""
 
     quantile: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     max: Duration
@@ -190,7 +191,7 @@ class PolicySpec(Model):
     @classmethod
     def _steps_rise_to_100(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
         weights = [step.weight for step in steps]
-        if not weights or any(b <= a for a, b in zip(weights, weights[1:], strict=False)):
+        if not weights or any(b <= a for a, b in pairwise(weights)):
             raise ValueError(f"weights {weights} do not rise|each step more than the one before, for example 10, 25, 50, 100")
         if weights[-1] != 100:
             raise ValueError(f"the last step is {weights[-1]}|the last step must be 100: all traffic on the new version")

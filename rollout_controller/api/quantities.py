@@ -54,12 +54,10 @@ def format_duration(seconds: float) -> str:
 
 def parse_instant(value: object) -> float:
     """RFC 3339 -> seconds since 1970 UTC; a plain number passes."""
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise ValueError(f"{value!r} is not a time|write it as RFC 3339, for example '2026-01-31T13:02:07.250Z'")
-    if isinstance(value, (int, float)):
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     try:
-        parsed = datetime.fromisoformat(value)
+        parsed = datetime.fromisoformat(str(value))
     except ValueError:
         raise ValueError(f"{value!r} is not a time|write it as RFC 3339, for example '2026-01-31T13:02:07.250Z'") from None
     return parsed.replace(tzinfo=parsed.tzinfo or UTC).timestamp()

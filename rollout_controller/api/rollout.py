@@ -62,6 +62,13 @@ class Deploy(Model):
     model_repository: ModelRepository | None = None
     timeout: Duration = 600.0
 
+    @field_validator("image")
+    @classmethod
+    def _no_image_yet(cls, image: str | None) -> str | None:
+        if image is not None:
+            raise ValueError("deploying an image is not part of this version yet|modelRepository, or none for external")
+        return image
+
     @model_validator(mode="after")
     def _one_way(self) -> Deploy:
         if self.image is not None and self.model_repository is not None:
@@ -86,6 +93,13 @@ class RolloutSpec(Model):
     slots: dict[str, Slot]
     deploy: Deploy = Deploy()
     scale: Scale | None = None
+
+    @field_validator("scale")
+    @classmethod
+    def _no_scaling_yet(cls, scale: Scale | None) -> Scale | None:
+        if scale is not None:
+            raise ValueError("scaling is not part of this version yet|leave it out")
+        return scale
 
     @field_validator("slots")
     @classmethod

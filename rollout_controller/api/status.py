@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
+from pydantic import Field
+
 from rollout_controller.api.evidence import JudgeState
 from rollout_controller.api.meta import Model
 from rollout_controller.api.quantities import Instant
@@ -66,6 +68,8 @@ class Verdict(Model):
     """Anytime p-value: the chance that this much evidence of harm comes from a version that meets the objective."""
     requests_needed: int | None = None
     """About how many more canary requests until Satisfied at the present rate of bad ones; None: unknown."""
+    common_cause: bool = False
+    """Both versions miss the objective: the canary is not blamed, and nothing goes on."""
     sentence: str = ""
 
 
@@ -106,6 +110,9 @@ class StepDone(Model):
     unproven: bool = False
 
 
+Outcome = Literal["Promoted", "RolledBack", "Aborted", "Superseded", "Failed"]
+
+
 class Attempt(Model):
     """One try at bringing one version in."""
 
@@ -129,13 +136,17 @@ class Attempt(Model):
     unknown_since: Instant | None = None
     paused_at: Instant | None = None
     resume_to: Literal["step", "next"] = "step"
+    """In Paused: whether the step is done, so that a resume goes on to the next."""
     stuck_since: Instant | None = None
     """Since when something outside (route, policy, slot) keeps us from going on."""
     last_sample_at: Instant | None = None
     """End of the newest window that was judged."""
-
-
-Outcome = Literal["Promoted", "RolledBack", "Aborted", "Superseded", "Failed"]
+    requests_before_step: int = 0
+    """Canary requests of the attempt when this step began."""
+    ending: Outcome | None = None
+    """While traffic is being taken off: how the attempt ends when it is."""
+    pause_ends_at: Instant | None = None
+    """In Paused: when it ends by itself, resumed or rolled back."""
 
 
 class AttemptRecord(Model):
@@ -180,15 +191,18 @@ class RolloutStatus(Model):
     observed_version: str | None = None
     observed_request: str | None = None
     observed_command: str | None = None
-    """Echo of the command annotation: done, or refused with a reason."""
+    """Echo of the command annotation, once it was taken up."""
+    command_result: str | None = None
+    """What became of that command: one sentence."""
     phase: Phase = Phase.IDLE
     attempt: Attempt | None = None
     stable_slot: str | None = None
-    slots: dict[str, SlotStatus] = {}
+    slots: dict[str, SlotStatus] = Field(default={})
     verdicts: tuple[Verdict, ...] = ()
     guards: tuple[GuardReading, ...] = ()
     reason: Reason | None = None
     next_check_at: Instant | None = None
+    """In an attempt: this status is written again by then; much later means that no controller is looking."""
     next_deadline: Instant | None = None
     """When the present hold ends at the latest."""
     conditions: tuple[Condition, ...] = ()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from rollout_controller.api.meta import Key, Raw
+from rollout_controller.api.names import Key, Raw
 
 PatchOp = dict[str, Any]
 """One JSON Patch operation (RFC 6902)."""
@@ -14,7 +14,10 @@ PatchOp = dict[str, Any]
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of document. `status` is True where status is a subresource: then spec writes keep it and status writes keep the rest."""
+    """A kind of document.
+
+    `status` is True where status is a subresource: then spec writes keep it and status writes keep the rest.
+    """
 
     api_version: str
     name: str
@@ -42,7 +45,7 @@ class AlreadyExists(StoreError):
 
 
 class Conflict(StoreError):
-    """The document is not what the writer read: stale resourceVersion, or a failed `test` of a JSON Patch. Read again, decide again."""
+    """The document is not what was read (stale resourceVersion, failed `test` of a JSON Patch): read again, decide again."""
 
 
 class Refused(StoreError):

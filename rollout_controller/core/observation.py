@@ -91,6 +91,8 @@ class Mark:
     slot: str
     code: str = ""
     sentence: str = ""
+    ending: str = ""
+    """In a rollback: how the attempt ends."""
 
 
 @dataclass(frozen=True)

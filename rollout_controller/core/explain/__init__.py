@@ -1,1 +1,1 @@
-"""The sentences that people read, the same everywhere."""
+"""Every sentence that a person reads."""

@@ -1,0 +1,33 @@
+"""Group, annotations and keys: the names all parts share, free of heavy imports so that the CLI starts fast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+GROUP = "rollouts.triton.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+ANNOTATION_VERSION = f"{GROUP}/version"
+"""The version asked for: the trigger."""
+ANNOTATION_REQUEST = f"{GROUP}/request"
+"""Optional nonce: the same version again, and what `wait` waits for."""
+ANNOTATION_COMMAND = f"{GROUP}/command"
+"""`VERB ID`, verb one of pause, resume, promote, promote-full, abort; the id makes each command happen once."""
+ANNOTATION_MARK = f"{GROUP}/mark"
+"""Ours, on the VirtualService: what was last decided, as JSON (safety rule 3)."""
+
+Raw = dict[str, Any]
+"""A document as it was read: plain dicts, lists and scalars."""
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """Names one object of a kind: namespace and name."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"

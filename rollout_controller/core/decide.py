@@ -1,0 +1,59 @@
+"""`decide`: the only place where a phase, a weight or an outcome is chosen. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rollout_controller.api.policy import RolloutPolicy
+from rollout_controller.api.rollout import TritonRollout
+from rollout_controller.api.status import Phase, RolloutStatus
+from rollout_controller.core.observation import Observation, Unknown
+from rollout_controller.core.phases.leaving import promote, roll_back
+from rollout_controller.core.phases.preparing import prepare
+from rollout_controller.core.phases.resting import rest
+from rollout_controller.core.phases.traffic import hold, progress
+from rollout_controller.core.plan import Plan
+from rollout_controller.core.turn import Decision, Turn, finish
+
+HANDLERS: dict[Phase, Callable[[Turn], Decision]] = {
+    Phase.IDLE: rest,
+    Phase.SUCCEEDED: rest,
+    Phase.ROLLED_BACK: rest,
+    Phase.ABORTED: rest,
+    Phase.STALLED: rest,
+    Phase.PREPARING: prepare,
+    Phase.PROGRESSING: progress,
+    Phase.PAUSED: hold,
+    Phase.RETREATED: hold,
+    Phase.PROMOTING: promote,
+    Phase.ROLLING_BACK: roll_back,
+}
+
+
+def decide(
+    rollout: TritonRollout,
+    policy: RolloutPolicy | Unknown,
+    seen: Observation,
+    now: float,
+    status: RolloutStatus | None = None,
+) -> Plan:
+    """What to do now.
+
+    Args:
+        rollout: the document as it stands in the store, its status included.
+        policy: the policy it names, or why there is none that can be used.
+        seen: everything else from outside.
+        now: seconds since 1970, to the millisecond.
+        status: the status as the last plan left it, when that is newer than the stored one (evidence is written at
+            most every 30 s). None: the stored one.
+    """
+    problem = policy.sentence if isinstance(policy, Unknown) else ""
+    turn = Turn(
+        rollout=rollout,
+        policy=None if isinstance(policy, Unknown) else policy.spec,
+        policy_problem=problem,
+        seen=seen,
+        now=now,
+        status=rollout.status if status is None else status,
+    )
+    return finish(turn, HANDLERS[turn.status.phase](turn))

@@ -1,0 +1,1 @@
+"""What each phase does with what is seen: one handler a phase, each a function Turn -> Decision."""

@@ -1,0 +1,346 @@
+"""The canary has traffic: judge it, keep the route as we want it, and go on, hold or go back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rollout_controller.api.policy import PolicySpec, Step
+from rollout_controller.api.status import Attempt, Outcome, Phase, Reason, RolloutStatus, StepDone, Verdict, VerdictKind
+from rollout_controller.core.explain import phase as explain
+from rollout_controller.core.guards import read_guards, tripped
+from rollout_controller.core.judge import StepView, assess
+from rollout_controller.core.observation import RouteState, Unknown
+from rollout_controller.core.phases.endings import adopted_request, at, echoed, interrupted, leave, new_command
+from rollout_controller.core.states import Event
+from rollout_controller.core.turn import ACTIVE_LOOK_S, Decision, Turn, evolve
+
+ENDINGS: dict[str, Outcome] = {"Superseded": "Superseded", "Aborted": "Aborted"}
+GIVE_UP_S = 600.0
+"""Seconds without a usable policy or a readable route after which an attempt goes back."""
+
+
+def progress(turn: Turn) -> Decision:
+    """One turn of Progressing."""
+    turn, decision = watch(turn)
+    if decision is not None:
+        return decision
+    command = new_command(turn)
+    if command is not None:
+        return _obey(turn, *command)
+    return _go_on(turn)
+
+
+def hold(turn: Turn) -> Decision:
+    """One turn of Paused: traffic stays, harm still counts."""
+    turn, decision = watch(turn)
+    if decision is not None:
+        return decision
+    command = new_command(turn)
+    if command is not None:
+        return _obey_paused(turn, *command)
+    attempt = turn.attempt
+    ends = attempt.pause_ends_at
+    if ends is not None and turn.now >= ends:
+        if _pause_then(turn) == "Resume":
+            return _resume(turn, to_next=attempt.resume_to == "next")
+        return leave(turn, "RolledBack", explain.pause_ran_out(turn.now - (attempt.paused_at or turn.now)))
+    reason = turn.status.reason or explain.paused("a person", attempt.weight, ends, "ended")
+    return Decision(turn.status, reason, min(turn.now + ACTIVE_LOOK_S, ends or turn.now + ACTIVE_LOOK_S))
+
+
+def watch(turn: Turn) -> tuple[Turn, Decision | None]:
+    """What every turn with traffic begins with. The order is the order of urgency; harm comes first."""
+    route = turn.seen.route
+    if isinstance(route, RouteState) and route.mark and _begun_rollback(turn, route):
+        ending = ENDINGS.get(route.mark.ending, "RolledBack")
+        return turn, leave(turn, ending, Reason(code=route.mark.code, sentence=route.mark.sentence))
+    turn, harm = _judged(turn)
+    if harm is not None:
+        return turn, leave(turn, "RolledBack", explain.reason(_harm_code(harm), harm.sentence))
+    if (decision := interrupted(turn)) is not None:
+        return turn, decision
+    turn = at(turn, adopted_request(turn))
+    if turn.policy is not None and (guard := tripped(turn.policy, turn.status.guards, turn.seen)) is not None:
+        return turn, leave(turn, "RolledBack", explain.guard_harm(guard.sentence))
+    if (decision := _keep_route(turn)) is not None:
+        return turn, decision
+    return _keep_sight(turn)
+
+
+def _begun_rollback(turn: Turn, route: RouteState) -> bool:
+    """The route's mark says that this attempt is being left: a controller that died after moving traffic said so."""
+    return route.mark is not None and route.mark.attempt == turn.attempt.id and route.mark.phase == Phase.ROLLING_BACK
+
+
+def _harm_code(harm: Verdict) -> str:
+    return "ErrorsViolated" if harm.kind == "errors" else "LatencyViolated"
+
+
+def _judged(turn: Turn) -> tuple[Turn, Verdict | None]:
+    """The turn with clocks, verdicts and guards brought up to now, and the verdict that says harm, if any."""
+    attempt = turn.attempt
+    if attempt.step_started_at is None and turn.route_is(turn.status):
+        first = attempt.first_traffic_at or turn.now
+        before = max((v.requests for v in turn.status.verdicts), default=0)
+        attempt = evolve(attempt, step_started_at=turn.now, first_traffic_at=first, requests_before_step=before)
+    status = evolve(turn.status, attempt=attempt)
+    if turn.policy is None:
+        return at(turn, status), None
+    step = StepView(
+        attempt_started_at=attempt.started_at,
+        first_traffic_at=attempt.first_traffic_at,
+        step=attempt.step,
+        step_started_at=attempt.step_started_at,
+        weight=attempt.weight,
+        next_weight=_next_weight(turn.policy, attempt.weight) or 100,
+        planned_s=sum(turn.policy.max_hold(s) for s in turn.policy.steps),
+    )
+    assessment = assess(turn.policy, step, status.judge, turn.seen.windows, turn.now)
+    newest = max((s.window_end or 0.0 for s in assessment.state.slos.values()), default=0.0)
+    status = evolve(
+        status,
+        judge=assessment.state,
+        verdicts=assessment.verdicts,
+        guards=read_guards(turn.policy, status.guards, turn.seen) if attempt.first_traffic_at is not None else (),
+        attempt=evolve(attempt, last_sample_at=assessment.harm_at or newest or attempt.last_sample_at),
+    )
+    return at(turn, status), assessment.harm
+
+
+def _keep_route(turn: Turn) -> Decision | None:
+    """See that the route is as we want it: finish our own write, or handle somebody else's (drift)."""
+    attempt, route, now = turn.attempt, turn.seen.route, turn.now
+    if isinstance(route, Unknown):
+        since = attempt.stuck_since or now
+        if now - since >= GIVE_UP_S:
+            return leave(turn, "RolledBack", explain.stuck(now - since, route.sentence))
+        status = evolve(turn.status, attempt=evolve(attempt, stuck_since=since))
+        return Decision(status, explain.route_problem(route.sentence), min(now + ACTIVE_LOOK_S, since + GIVE_UP_S))
+    if turn.route_is(turn.status):
+        return None
+    mark = route.mark
+    if mark is None or (mark.attempt, mark.step, mark.weight) != (attempt.id, attempt.step, attempt.weight):
+        reason = explain.shifting(turn.desired(turn.status))
+        return Decision(turn.status, reason, now + 1.0, move=turn.set_weights(turn.status, reason))
+    then = turn.policy.drift.then if turn.policy else "Restore"
+    wanted = turn.desired(turn.status)
+    about = explain.shares(route.weights)
+    if then == "Abort":
+        return leave(turn, "Aborted", explain.drift_abort(route.weights, wanted))
+    if then == "Pause" and turn.status.phase is Phase.PROGRESSING:
+        reason = explain.drift(route.weights, wanted, "paused, as the policy says")
+        there = evolve(turn.attempt, weight=route.weights[attempt.slot])
+        decision = pause(at(turn, evolve(turn.status, attempt=there)), reason, to_next=False)
+        mine = turn.set_weights(decision.status, reason)
+        return replace(decision, move=mine, tells=(turn.tell(reason, warning=True, about=about),))
+    reason = explain.drift(route.weights, wanted, "restored")
+    keep = turn.status.reason or reason
+    tell = turn.tell(reason, warning=True, about=about)
+    return Decision(turn.status, keep, now, move=turn.set_weights(turn.status, keep), back=True, tells=(tell,))
+
+
+def _keep_sight(turn: Turn) -> tuple[Turn, Decision | None]:
+    """Unknown is its own verdict: hold, say so, and after the policy's time do what it says (safety rule 6)."""
+    attempt, now = turn.attempt, turn.now
+    blind = _blind(turn)
+    if blind is None:
+        return at(turn, evolve(turn.status, attempt=evolve(attempt, unknown_since=None, stuck_since=None))), None
+    since = attempt.unknown_since if attempt.unknown_since is not None else now
+    turn = at(turn, evolve(turn.status, attempt=evolve(attempt, unknown_since=since, stuck_since=None)))
+    if turn.status.phase is Phase.PAUSED:
+        return turn, None
+    after, then = (turn.policy.unknown.after, turn.policy.unknown.then) if turn.policy else (GIVE_UP_S, "Rollback")
+    if now - since >= after:
+        reason = explain.blind_too_long(now - since, blind)
+        return turn, leave(turn, "RolledBack", reason) if then == "Rollback" else pause(turn, reason, to_next=False)
+    if attempt.step_started_at is None or now - attempt.step_started_at < ACTIVE_LOOK_S:
+        return turn, None  # the first windows of a step are still on their way
+    reason = explain.unknown(attempt.weight, blind, since + after, "goes back to stable" if then == "Rollback" else "pauses")
+    return turn, Decision(turn.status, reason, min(now + ACTIVE_LOOK_S, since + after), tells=(turn.tell(reason, warning=True),))
+
+
+def _blind(turn: Turn) -> str | None:
+    """What cannot be seen, in words; None when everything can."""
+    if turn.policy is None:
+        return turn.policy_problem
+    for verdict in turn.status.verdicts:
+        if verdict.verdict is VerdictKind.UNKNOWN:
+            return verdict.sentence
+    return next((guard.sentence for guard in turn.status.guards if guard.state == "unknown"), None)
+
+
+def _go_on(turn: Turn) -> Decision:
+    """Advance when the step has what it needs; otherwise say what is missing and until when."""
+    attempt, policy = turn.attempt, turn.policy
+    if policy is None or attempt.step_started_at is None or _blind(turn) is not None:
+        reason = explain.waiting("the first data of this step", None, "")
+        return Decision(turn.status, reason, turn.now + 1.0)
+    step = current_step(policy, attempt.weight)
+    held = turn.now - attempt.step_started_at
+    minimum, maximum = policy.min_hold(step), policy.max_hold(step)
+    over = next((g.sentence for g in turn.status.guards if g.state == "over"), None)
+    undecided = next((v for v in turn.status.verdicts if v.verdict is not VerdictKind.SATISFIED), None)
+    requests = max((v.requests for v in turn.status.verdicts), default=0) - attempt.requests_before_step
+    few = requests < policy.min_requests(step)
+    if attempt.go_full or (held >= minimum and undecided is None and not few and over is None):
+        return _step_done(turn, step, unproven=undecided is not None)
+    if held >= maximum:
+        return _out_of_time(turn, step, requests, over, undecided)
+    missing = over or (undecided and f"{undecided.slo}: {undecided.sentence.rstrip('.')}")
+    if missing is None and few:
+        missing = f"{policy.min_requests(step) - requests:,} more requests"
+    missing = missing or f"the step's time: {explain.span(minimum - held)} more"
+    ends = attempt.step_started_at + maximum
+    reason = explain.waiting(missing, ends, _then_words(policy))
+    next_change = attempt.step_started_at + minimum if held < minimum else ends
+    return Decision(turn.status, reason, min(turn.now + ACTIVE_LOOK_S, next_change, ends))
+
+
+def _then_words(policy: PolicySpec) -> str:
+    return {"Advance": "then marked unproven", "Pause": "then paused", "Rollback": "then rolled back"}[policy.undecided.then]
+
+
+def _out_of_time(turn: Turn, step: Step, requests: int, over: str | None, undecided: Verdict | None) -> Decision:
+    """The step's maxHold has passed without all that it needs."""
+    assert turn.policy is not None
+    assert turn.attempt.step_started_at is not None
+    policy, held = turn.policy, turn.now - turn.attempt.step_started_at
+    needed = policy.min_requests(step)
+    both_miss = undecided is not None and undecided.common_cause
+    if requests < needed or over is not None or both_miss:
+        timeout = max(policy.hold.timeout, policy.max_hold(step))
+        what = explain.too_few_requests(requests, needed, held)
+        if over is not None:
+            what = explain.reason("GuardHolds", f"holding: {over}")
+        elif both_miss and undecided is not None:
+            what = explain.reason("BothMissObjective", f"holding: {undecided.sentence}")
+        if held < timeout:
+            return Decision(turn.status, what, min(turn.now + ACTIVE_LOOK_S, turn.attempt.step_started_at + timeout))
+        if requests < needed and policy.unknown.then == "Rollback":
+            return leave(turn, "RolledBack", what)
+        return pause(turn, what, to_next=False)
+    words = undecided.sentence if undecided else ""
+    if policy.undecided.then == "Rollback":
+        return leave(turn, "RolledBack", explain.undecided_rollback(held, words))
+    if policy.undecided.then == "Pause":
+        return pause(turn, explain.reason("UndecidedPause", f"no verdict after {explain.span(held)}: {words}"), to_next=True)
+    return _step_done(turn, step, unproven=True)
+
+
+def _step_done(turn: Turn, step: Step, *, unproven: bool) -> Decision:
+    """The step has what it needs: wait for a person if it says so, else go on."""
+    attempt = turn.attempt
+    if step.pause is not None and not attempt.go_full and step.weight == attempt.weight:
+        reason = explain.reason("StepPause", f"{step.weight} % is done; the policy waits for a person here")
+        return pause(turn, reason, to_next=True, for_s=step.pause.duration)
+    return advance(turn, unproven=unproven)
+
+
+def advance(turn: Turn, *, unproven: bool) -> Decision:
+    """The next step, or the promotion after the last."""
+    attempt, policy = turn.attempt, turn.policy
+    assert policy is not None
+    started = attempt.step_started_at if attempt.step_started_at is not None else turn.now
+    done = StepDone(weight=attempt.weight, seconds=round(turn.now - started, 3), unproven=unproven)
+    attempt = evolve(attempt, steps_done=(*attempt.steps_done, done))
+    weight = _next_weight(policy, attempt.weight)
+    if weight is None:
+        status = turn.go(Event.LAST_STEP_DONE, attempt=attempt)
+        reason = explain.promoting(attempt.version, attempt.slot)
+        return Decision(status, reason, turn.now, move=turn.set_weights(status, reason))
+    return _to_weight(turn, attempt, 100 if attempt.go_full else weight, Event.STEP)
+
+
+def first_step(turn: Turn) -> Decision:
+    """The first traffic of an attempt."""
+    assert turn.policy is not None
+    return _to_weight(turn, turn.attempt, turn.policy.steps[0].weight, Event.READY)
+
+
+def _to_weight(turn: Turn, attempt: Attempt, weight: int, event: Event) -> Decision:
+    assert turn.policy is not None
+    weights = [step.weight for step in turn.policy.steps]
+    attempt = evolve(
+        attempt, step=weights.index(weight), weight=weight, weight_set_at=turn.now, step_started_at=None, unknown_since=None
+    )
+    status = turn.go(event, attempt=attempt)
+    reason = explain.step_begun(attempt.version, attempt.slot, weight, attempt.step + 1, len(weights))
+    tell = at(turn, status).tell(reason)
+    return Decision(status, reason, turn.now, move=turn.set_weights(status, reason), tells=(tell,))
+
+
+def current_step(policy: PolicySpec, weight: int) -> Step:
+    """The step of a weight; of the nearest lower one when the policy was edited in the meantime."""
+    lower = [step for step in policy.steps if step.weight <= weight]
+    return lower[-1] if lower else policy.steps[0]
+
+
+def _next_weight(policy: PolicySpec, weight: int) -> int | None:
+    return next((step.weight for step in policy.steps if step.weight > weight), None)
+
+
+# --- pauses and commands -------------------------------------------------------------------------------------
+
+
+def pause(turn: Turn, reason: Reason, *, to_next: bool, for_s: float | None = None) -> Decision:
+    """Hold the weight until a person goes on; bounded by `for_s`, else by the policy."""
+    bound = for_s if for_s is not None else turn.policy.paused.after if turn.policy else GIVE_UP_S
+    attempt = evolve(turn.attempt, paused_at=turn.now, pause_ends_at=turn.now + bound, resume_to="next" if to_next else "step")
+    status = turn.go(Event.PAUSE, attempt=attempt)
+    end = "resumed" if _pause_then(at(turn, status)) == "Resume" else "rolled back"
+    sentence = f"{reason.sentence} Paused at {attempt.weight} %; at {explain.clock(turn.now + bound)} {end} by itself."
+    reason = Reason(code=reason.code, sentence=sentence)
+    return Decision(status, reason, turn.now + ACTIVE_LOOK_S, tells=(turn.tell(reason, warning=True),))
+
+
+def _pause_then(turn: Turn) -> str:
+    """What ends a pause that nobody ends: a step's own pause with a duration goes on, others do what the policy says."""
+    if turn.policy is None:
+        return "Rollback"
+    step = current_step(turn.policy, turn.attempt.weight)
+    if turn.attempt.resume_to == "next" and step.pause is not None and step.pause.duration is not None:
+        return "Resume"
+    return turn.policy.paused.then
+
+
+def _obey(turn: Turn, verb: str, ident: str) -> Decision:
+    """A command in Progressing. Abort was handled before."""
+    attempt = turn.attempt
+    if verb == "pause":
+        decision = pause(turn, explain.reason("Paused", f"paused by command {ident}"), to_next=False)
+        return replace(decision, status=echoed(decision.status, verb, ident, decision.reason.sentence))
+    if verb in {"promote", "promote-full"} and turn.policy is not None:
+        full = verb == "promote-full"
+        turn = at(turn, evolve(turn.status, attempt=evolve(attempt, go_full=full)))
+        decision = advance(turn, unproven=True)
+        return replace(decision, status=echoed(decision.status, verb, ident, decision.reason.sentence))
+    why = "nothing is paused" if verb == "resume" else _no_such(verb)
+    return _go_on(at(turn, echoed(turn.status, verb, ident, explain.command_refused(verb, why))))
+
+
+def _obey_paused(turn: Turn, verb: str, ident: str) -> Decision:
+    if verb in {"resume", "promote", "promote-full"} and turn.policy is not None:
+        turn = at(turn, evolve(turn.status, attempt=evolve(turn.attempt, go_full=verb == "promote-full")))
+        decision = _resume(turn, to_next=verb != "resume" or turn.attempt.resume_to == "next")
+        return replace(decision, status=echoed(decision.status, verb, ident, decision.reason.sentence))
+    why = "it is paused already" if verb == "pause" else _no_such(verb)
+    status: RolloutStatus = echoed(turn.status, verb, ident, explain.command_refused(verb, why))
+    reason = status.reason or explain.paused("a person", turn.attempt.weight, None, "")
+    return Decision(status, reason, turn.now + ACTIVE_LOOK_S)
+
+
+def _no_such(verb: str) -> str:
+    return f"there is no command {verb!r}; there are pause, resume, promote, promote-full and abort"
+
+
+def _resume(turn: Turn, *, to_next: bool) -> Decision:
+    """Back to Progressing, at the policy's weight; the step's clock begins anew unless the step was done."""
+    attempt = evolve(turn.attempt, paused_at=None, pause_ends_at=None, resume_to="step")
+    resumed = at(turn, turn.go(Event.RESUME, attempt=attempt))
+    if to_next:
+        return advance(resumed, unproven=any(v.verdict is not VerdictKind.SATISFIED for v in turn.status.verdicts))
+    assert turn.policy is not None
+    weight = min(current_step(turn.policy, attempt.weight).weight, attempt.weight)
+    status = evolve(resumed.status, attempt=evolve(attempt, weight=weight, weight_set_at=turn.now, step_started_at=None))
+    reason = explain.reason("Resumed", f"resumed at {weight} %")
+    return Decision(status, reason, turn.now, move=turn.set_weights(status, reason), tells=(turn.tell(reason),))

@@ -1,0 +1,200 @@
+"""One turn of the wheel as a value: the inputs of `decide`, what follows from them, and how a plan is put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from rollout_controller.api.meta import Model
+from rollout_controller.api.policy import PolicySpec
+from rollout_controller.api.rollout import TritonRollout
+from rollout_controller.api.status import Attempt, Phase, Reason, RolloutStatus, SlotStatus, SlotWeight
+from rollout_controller.core.conditions import conditions
+from rollout_controller.core.observation import Mark, Observation, RouteState, SlotState, Unknown
+from rollout_controller.core.plan import LoadVersion, Plan, SetWeights, Tell, WarmUp, WriteStatus
+from rollout_controller.core.states import ON_TRAFFIC, RESTING, Event, transition
+
+M = TypeVar("M", bound=Model)
+
+REFRESH_S = 30.0
+"""In an attempt the status (with the judge's evidence) is written at least this often."""
+ACTIVE_LOOK_S = 5.0
+"""In an attempt somebody looks at least this often, data or not."""
+RESTING_LOOK_S = 60.0
+
+
+def evolve(model: M, **changes: Any) -> M:
+    """A copy with some fields changed; the values are ours and already checked."""
+    return model.model_copy(update=changes)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The inputs of one decision. `policy` None: it is missing or invalid, and `policy_problem` says how."""
+
+    rollout: TritonRollout
+    policy: PolicySpec | None
+    policy_problem: str
+    seen: Observation
+    now: float
+    status: RolloutStatus
+
+    @property
+    def attempt(self) -> Attempt:
+        assert self.status.attempt is not None
+        return self.status.attempt
+
+    @property
+    def stable(self) -> str:
+        assert self.status.stable_slot is not None
+        return self.status.stable_slot
+
+    @property
+    def stable_version(self) -> str | None:
+        return self.version_in(self.stable)
+
+    def version_in(self, slot: str) -> str | None:
+        """The version a slot runs: as seen now, else as remembered."""
+        seen = self.seen.slots.get(slot, SlotState()).version
+        known = self.status.slots.get(slot)
+        return seen or (known.version if known else None)
+
+    @property
+    def asks(self) -> bool:
+        """CI asks for something that was not taken up yet.
+
+        The same version again counts only with a new request id; a request id that went away asks for nothing.
+        """
+        version, request = self.rollout.asked_version, self.rollout.asked_request
+        if version is None:
+            return False
+        if version != self.status.observed_version:
+            return True
+        return request is not None and request != self.status.observed_request
+
+    def desired(self, status: RolloutStatus) -> Mapping[str, int]:
+        """Percent of traffic by slot that `status` stands for; empty while nobody knows which slot is stable."""
+        if status.stable_slot is None:
+            return {}
+        weight = status.attempt.weight if status.attempt and status.phase in ON_TRAFFIC else 0
+        return {status.stable_slot: 100 - weight, self.rollout.spec.other(status.stable_slot): weight}
+
+    def mark(self, status: RolloutStatus, reason: Reason, phase: Phase | None = None) -> Mark:
+        """Our annotation for the VirtualService as it goes with `status`."""
+        attempt = status.attempt
+        weight = self.desired(status)
+        canary = attempt.slot if attempt else self.rollout.spec.other(status.stable_slot or next(iter(self.rollout.spec.slots)))
+        return Mark(
+            attempt=attempt.id if attempt else "",
+            step=attempt.step if attempt else -1,
+            weight=weight.get(canary, 0),
+            phase=phase or status.phase,
+            slot=canary,
+            code=reason.code,
+            sentence=reason.sentence,
+            ending=attempt.ending or "" if attempt else "",
+        )
+
+    def set_weights(self, status: RolloutStatus, reason: Reason) -> SetWeights:
+        """The action that makes the route as `status` wants it."""
+        return SetWeights(weights=self.desired(status), mark=self.mark(status, reason))
+
+    def route_is(self, status: RolloutStatus) -> bool:
+        """Whether the route's weights are seen to be those of `status`."""
+        return isinstance(self.seen.route, RouteState) and dict(self.seen.route.weights) == dict(self.desired(status))
+
+    def go(self, event: Event, **changes: Any) -> RolloutStatus:
+        """The status after `event`."""
+        return evolve(self.status, phase=transition(self.status.phase, event), **changes)
+
+    def tell(self, reason: Reason, *, warning: bool = False, about: str = "") -> Tell:
+        """A message that is told once per attempt, step and code."""
+        attempt = self.status.attempt
+        place = f"{attempt.id}/{attempt.step}" if attempt else f"rest/{self.status.attempt_count}"
+        return Tell(code=reason.code, sentence=reason.sentence, dedup=f"{place}/{reason.code}/{about}", warning=warning)
+
+
+def headline(status: RolloutStatus) -> tuple[object, ...]:
+    """What a person would care about: a change of it is written at once, everything else at most every 30 s."""
+    attempt = status.attempt and evolve(status.attempt, last_sample_at=None)
+    return (
+        status.phase,
+        attempt,
+        status.reason and status.reason.code,
+        status.observed_version,
+        status.observed_request,
+        status.observed_command,
+        status.observed_generation,
+        status.stable_slot,
+        status.slots,
+        tuple((v.slo, v.verdict, v.unknown) for v in status.verdicts),
+        tuple((g.guard, g.state, g.over_since) for g in status.guards),
+        tuple((c.type, c.status, c.reason) for c in status.conditions),
+        status.attempts[:1],
+    )
+
+
+def _role(status: RolloutStatus, slot: str) -> Literal["stable", "canary", "idle"]:
+    if slot == status.stable_slot:
+        return "stable"
+    return "canary" if status.attempt and status.attempt.slot == slot else "idle"
+
+
+def with_slots(turn: Turn, status: RolloutStatus) -> RolloutStatus:
+    """The status with its slots as they are seen now."""
+    route = turn.seen.route
+    desired = turn.desired(status)
+    slots = {}
+    for name in turn.rollout.spec.slots:
+        state = turn.seen.slots.get(name, SlotState())
+        slots[name] = SlotStatus(
+            version=turn.version_in(name),
+            role=_role(status, name),
+            weight=SlotWeight(
+                desired=desired.get(name), observed=route.weights.get(name) if isinstance(route, RouteState) else None
+            ),
+            ready=None if isinstance(state.problem, Unknown) else state.ready,
+            message=state.failed or (state.problem.sentence if state.problem else ""),
+        )
+    return evolve(status, slots=slots)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a phase's handler chose. `back`: traffic is taken off the canary, so the weights go first (safety rule 1)."""
+
+    status: RolloutStatus
+    reason: Reason
+    look_again: float
+    move: SetWeights | None = None
+    back: bool = False
+    does: tuple[LoadVersion | WarmUp, ...] = ()
+    tells: tuple[Tell, ...] = ()
+
+
+def finish(turn: Turn, decision: Decision) -> Plan:
+    """The decision as a plan: slots, conditions and echoes brought up to date, the actions in their one order.
+
+    A step forward writes the status first, then traffic; a rollback writes traffic first (safety rules 1 and 3).
+    """
+    status = evolve(
+        decision.status,
+        reason=decision.reason,
+        observed_generation=turn.rollout.metadata.generation,
+        next_deadline=decision.look_again if decision.status.phase not in RESTING else None,
+    )
+    status = with_slots(turn, status)
+    status = evolve(status, conditions=conditions(status, turn.rollout.metadata.generation, turn.now))
+    stored = turn.rollout.status
+    due = status.phase not in RESTING and turn.now - (status.judge_written_at or 0.0) >= REFRESH_S
+    write = due or headline(status) != headline(turn.status) or headline(status) != headline(stored)
+    if write:
+        active = status.phase not in RESTING
+        status = evolve(status, judge_written_at=turn.now, next_check_at=turn.now + REFRESH_S if active else None)
+    moves = (decision.move,) if decision.move else ()
+    writes = (WriteStatus(),) if write else ()
+    ordered = (*moves, *writes) if decision.back else (*writes, *moves)
+    said = turn.status.reason.code if turn.status.reason else None
+    tells = tuple(tell for tell in decision.tells if tell.code != said)
+    return Plan(status, (*ordered, *decision.does, *tells), decision.look_again, decision.reason)
