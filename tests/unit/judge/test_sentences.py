@@ -81,9 +81,8 @@ def test_sentences(name: str, counts: list[tuple[tuple[int, int], tuple[int, int
 
 
 def test_no_requests_yet() -> None:
-    errors, latency = assess(policy(), step(), None, readings(errors=(), latency=()), T0).verdicts
-    assert errors.sentence == "canary error rate: no requests to the canary yet"
-    assert latency.sentence == "canary's share slower than 100 ms: no requests to the canary yet"
+    verdicts = assess(policy(), step(), None, readings(errors=(), latency=()), T0).verdicts
+    assert {v.sentence for v in verdicts} == {"no requests to the canary yet"}
 
 
 def test_warming_up() -> None:
