@@ -1,19 +1,96 @@
-"""The judge's memory: small, readable, and enough for a restarted controller to go on exactly where the other stopped."""
+"""The judge's memory: small, readable, and enough for a restarted controller to go on exactly where the other stopped.
+
+Numbers are written with all their digits, and times are whole milliseconds before they get here: what is read back is what
+was in memory, bit for bit.
+"""
 
 from __future__ import annotations
+
+from pydantic import Field
 
 from rollout_controller.api.meta import Model
 from rollout_controller.api.quantities import Instant
 
 
-class SloEvidence(Model):
-    """Evidence about one SLO (judge.md, State)."""
+class Tally(Model):
+    """Requests, and how many of them were bad."""
 
+    total: int = 0
+    bad: int = 0
+
+
+class PendingWindow(Model):
+    """Windows at one weight that are together still too short to be judged."""
+
+    end: Instant
+    seconds: float
+    canary: Tally
+    stable: Tally
+
+
+class StableBin(Model):
+    """About half a minute in which stable had traffic."""
+
+    seconds: float
+    total: int
+    bad: int
+
+
+class QuestionEvidence(Model):
+    """Evidence of harm for one question (judge.md, Evidence of harm). Logarithms are natural."""
+
+    log_weights: tuple[float, ...] = ()
+    """ln W, one for each alternative of the grid; empty before the first window."""
+    start_left: float = 0.7
+    """Start-time mass kept back for the first traffic and the step starts."""
+    spread_left: float = 0.3
+    """Start-time mass kept back for the planned time."""
+    log_e: float = 0.0
+    """ln M, now."""
+    max_log_e: float = 0.0
+    """The largest ln M so far."""
+
+
+class SloEvidence(Model):
+    """Evidence about one SLO."""
+
+    objective: float
+    """The share of bad requests that was asked about; other numbers would be about another question."""
+    limit_s: float | None = None
+    """For latency: the limit that was asked about."""
     window_end: Instant | None = None
     """End of the last window that was taken in; windows that end at or before it change nothing."""
+    unusable_since: Instant | None = None
+    """Start of the first of the latest windows that could not be used (negative, bad > total)."""
+    step: int | None = None
+    """The step that the last window of the canary belongs to."""
+    step_started_at: Instant | None = None
+    new_step: bool = False
+    """Nothing of this step was judged yet."""
+    step_canary: Tally = Tally()
+    """Canary requests that count as evidence of health for this step."""
+    canary: Tally = Tally()
+    """All canary requests of the attempt."""
+    stable: Tally = Tally()
+    """Stable's requests in the same windows."""
+    pending: PendingWindow | None = None
+    stable_bins: tuple[StableBin, ...] = ()
+    """Stable's last five minutes with traffic, oldest first."""
+    questions: dict[str, QuestionEvidence] = Field(default_factory=dict)
+
+
+class Harm(Model):
+    """The evidence of harm reached the promised level; this is not forgotten."""
+
+    slo: str
+    at: Instant
+    """End of the window whose data did it."""
 
 
 class JudgeState(Model):
     """Evidence of an attempt, by SLO name."""
 
-    slos: dict[str, SloEvidence] = {}
+    slos: dict[str, SloEvidence] = Field(default_factory=dict)
+    max_log_e: float = 0.0
+    """The largest ln M so far, M the weighted mean over all questions."""
+    harm: Harm | None = None

@@ -105,9 +105,7 @@ class Story:
     def perform(self, action: object, plan: Plan) -> None:
         match action:
             case WriteStatus():
-                self.stored = parse(
-                    TritonRollout, {**self.rollout().model_dump(by_alias=True, mode="json"), "status": plan.status.to_raw()}
-                ).status
+                self.stored = RolloutStatus.model_validate(plan.status.to_raw())
             case SetWeights(weights=weights, mark=mark):
                 self.weights, self.mark = dict(weights), mark
             case LoadVersion(slot=slot, version=version):

@@ -10,8 +10,11 @@ from tests.unit.core.story import Story
 from tests.world import Behaviour, World, policy
 
 GOOD = Behaviour(errors=0.001, slow=0.01)
-WORLD = {"1": GOOD, "2": GOOD, "3": Behaviour(errors=0.05, slow=0.01), "4": Behaviour(errors=0.001, slow=0.38)}
-WORLD |= {
+WORLD = {
+    "1": GOOD,
+    "2": GOOD,
+    "3": Behaviour(errors=0.05, slow=0.01),
+    "4": Behaviour(errors=0.001, slow=0.38),
     "5": Behaviour(errors=1.0),
     "6": Behaviour(errors=0.001, gpu=0.98),
     "7": Behaviour(fails_to_load="No module named 'torchvision'"),

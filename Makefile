@@ -1,0 +1,54 @@
+# Two commands for everyone: `make demo` and `make test`. Nothing here needs root.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test unit lab check bench bench-scale install format clean
+
+demo: install ## four versions of a model, real servers, one of them good
+	@$(BIN)/rollouts demo $(DEMO)
+
+test: install ## unit tests, then the lab tier on real Envoy, Prometheus and Triton
+	@$(BIN)/python -m rollout_controller.lab.parts
+	$(BIN)/pytest -q -m "not lab"
+	$(BIN)/pytest -v -m lab --no-header
+
+unit: install
+	$(BIN)/pytest -q -m "not lab"
+
+lab: install
+	@$(BIN)/python -m rollout_controller.lab.parts
+	$(BIN)/pytest -v -m lab
+
+check: install ## format, lint, types, import contracts
+	$(BIN)/ruff format --check rollout_controller tests benchmarks
+	$(BIN)/ruff check rollout_controller tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install ## figures of docs/benchmarks.md
+	$(BIN)/python -m benchmarks.judge
+	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.rollback
+
+bench-scale: install ## 1,000 active attempts in one controller
+	@$(BIN)/python -m rollout_controller.lab.parts
+	$(BIN)/python -m benchmarks.scale
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Installing into $(VENV) (once, about a minute) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+format: install
+	$(BIN)/ruff check --fix -q rollout_controller tests benchmarks
+	$(BIN)/ruff format rollout_controller tests benchmarks
+
+clean: ## environment, lab and caches of this tree; built servers stay in the user's cache
+	-@test -x $(BIN)/rollouts && $(BIN)/rollouts lab down 2>/dev/null
+	rm -rf $(VENV) .lab .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,97 @@
+"""Performs a plan's actions one at a time, in their order. The only writer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+from rollout_controller import mesh
+from rollout_controller.api.meta import Key, Raw
+from rollout_controller.api.rollout import TritonRollout
+from rollout_controller.api.status import Phase
+from rollout_controller.cluster.store import ROLLOUT, VIRTUAL_SERVICE, Conflict, Kind, ObjectStore
+from rollout_controller.core.observation import Observation, RouteState
+from rollout_controller.core.plan import LoadVersion, Plan, SetWeights, Tell, WarmUp, WriteStatus
+
+FRESH_READS = 3
+"""How often a rollback reads the route anew when somebody else wrote it in between."""
+
+
+class Hands(Protocol):
+    """What can be done to slots; asked, not waited for: the answer comes with a later observation."""
+
+    def load(self, rollout: TritonRollout, slot: str, version: str) -> None: ...
+
+    def warm_up(self, rollout: TritonRollout, slot: str, version: str) -> None: ...
+
+
+class Teller(Protocol):
+    """Tells people; never fails and never blocks."""
+
+    def tell(self, rollout: TritonRollout, message: Tell) -> None: ...
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What came of a plan: the rollout's document as last written (None: not written), and when traffic was moved."""
+
+    document: Raw | None = None
+    moved_at: float | None = None
+
+
+class Applier:
+    """Carries out plans. `written` hears of every document written, so that readers see their own writes."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        hands: Hands,
+        teller: Teller,
+        *,
+        written: Callable[[Kind, Raw], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._store, self._hands, self._teller = store, hands, teller
+        self._written, self._clock = written, clock
+
+    def apply(self, rollout: TritonRollout, seen: Observation, plan: Plan) -> Applied:
+        """Perform the actions in order.
+
+        Raises:
+            StoreError: the first action that fails ends the turn; the next turn decides anew.
+            mesh.RouteProblem: the route cannot take the weights.
+        """
+        applied = Applied()
+        for action in plan.actions:
+            match action:
+                case SetWeights():
+                    self._set_weights(rollout, seen, action, insist=plan.status.phase is Phase.ROLLING_BACK)
+                    applied = Applied(applied.document, self._clock())
+                case WriteStatus():
+                    version = rollout.metadata.resource_version
+                    document = self._store.replace_status(ROLLOUT, rollout.metadata.key, plan.status.to_raw(), version)
+                    self._written(ROLLOUT, document)
+                    applied = Applied(document, applied.moved_at)
+                case LoadVersion():
+                    self._hands.load(rollout, action.slot, action.version)
+                case WarmUp():
+                    self._hands.warm_up(rollout, action.slot, action.version)
+                case Tell():
+                    self._teller.tell(rollout, action)
+        return applied
+
+    def _set_weights(self, rollout: TritonRollout, seen: Observation, action: SetWeights, *, insist: bool) -> None:
+        """Patch what was observed. A rollback does not give up because somebody else wrote in between: it reads again."""
+        key = Key(rollout.metadata.namespace, rollout.spec.route.virtual_service)
+        document = seen.route.document if isinstance(seen.route, RouteState) else self._store.get(VIRTUAL_SERVICE, key)
+        for attempt in range(FRESH_READS):
+            operations = mesh.patch_weights(rollout.spec, document, dict(action.weights), asdict(action.mark))
+            try:
+                self._written(VIRTUAL_SERVICE, self._store.patch(VIRTUAL_SERVICE, key, operations))
+            except Conflict:
+                if not insist or attempt == FRESH_READS - 1:
+                    raise
+                document = self._store.get(VIRTUAL_SERVICE, key)
+            else:
+                return

@@ -1,0 +1,108 @@
+"""What the controller exports: its registry, and the metrics of its own parts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+
+from rollout_controller.controller.errors import classify
+from rollout_controller.controller.queue import Figures
+from rollout_controller.controller.rollout_metrics import RolloutMetrics
+
+FAST_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+CALL_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+WAIT_BUCKETS_S = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_OURS = "rollout_controller_"
+
+
+class Metrics:
+    """One process's metrics, in a registry of their own. `rollouts` has those of the rollouts.
+
+    All label values come from short lists in the code: verbs, kinds, sources, codes, duties.
+    """
+
+    def __init__(self, counts_from: float | None = None) -> None:
+        self.registry = CollectorRegistry()
+        self.rollouts = RolloutMetrics(time.time() if counts_from is None else counts_from)
+        self.registry.register(self.rollouts)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.queue_wait = self._histogram("queue_wait_seconds", "How long a key waited in the queue", WAIT_BUCKETS_S)
+        self.reconcile = self._histogram("reconcile_seconds", "One turn: see, decide, apply", FAST_BUCKETS_S)
+        self.reconcile_errors = self._counter("reconcile_errors_total", "Turns that failed, by kind of trouble", "trouble")
+        self.tick_lag = self._histogram("tick_lag_seconds", "How late a duty was called", WAIT_BUCKETS_S, "duty")
+        self.tick = self._histogram("tick_seconds", "How long a duty took", CALL_BUCKETS_S, "duty")
+        self.tick_missed = self._counter("ticks_missed_total", "Turns of a duty that were left out", "duty")
+        self.store = self._histogram("store_call_seconds", "Calls of the document store", CALL_BUCKETS_S, "verb", "kind")
+        self.store_errors = self._counter("store_errors_total", "Calls that failed", "verb", "kind", "trouble")
+        self.query = self._histogram("prometheus_query_seconds", "Queries to Prometheus", CALL_BUCKETS_S, "source")
+        self.query_failures = self._counter("prometheus_query_failures_total", "Queries without a use", "source", "reason")
+        self._watch_age = Gauge(f"{_OURS}watch_age_seconds", "Since a watch last heard", ["kind"], registry=self.registry)
+        self.leader = Gauge(f"{_OURS}leader", "1 while this process leads", registry=self.registry)
+        self.notifications = self._counter("notifications_total", "Messages told, by sink and outcome", "sink", "outcome")
+
+    def watch_queue(self, figures: Callable[[], Figures]) -> None:
+        """Read the queue's figures at each scrape."""
+        figure: tuple[tuple[str, str, Callable[[Figures], float]], ...] = (
+            ("queue_depth", "Keys that wait", lambda f: f.depth),
+            ("queue_delayed", "Keys whose time has not come", lambda f: f.delayed),
+            ("queue_processing", "Keys in workers", lambda f: f.processing),
+            ("queue_oldest_seconds", "How long the first key in the queue has waited", lambda f: f.oldest_s),
+            ("queue_retries", "Back-offs since the start", lambda f: f.retries),
+            ("queue_dropped", "Keys that a full queue did not take, since the start", lambda f: f.dropped),
+        )
+        for name, help_text, read in figure:
+            self._read(name, help_text, partial(_read_now, read, figures))
+
+    def watch_age(self, kind: str, age_s: Callable[[], float]) -> None:
+        """Read at each scrape how long ago a kind's watch last heard something."""
+        self._watch_age.labels(kind).set_function(age_s)
+
+    def ticked(self, duty: str, *, lag_s: float, took_s: float, missed: int) -> None:
+        """The schedule's listener."""
+        self.tick_lag.labels(duty).observe(lag_s)
+        self.tick.labels(duty).observe(took_s)
+        self.tick_missed.labels(duty).inc(missed)
+
+    def queried(self, source: str, seconds: float, failure: str | None = None) -> None:
+        """One query of a source; `failure` is a code of `Unknown`."""
+        self.query.labels(source).observe(seconds)
+        if failure is not None:
+            self.query_failures.labels(source, failure).inc()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Time one reconcile; a failure is counted by its kind of trouble and goes on."""
+        with self.reconcile.time():
+            try:
+                yield
+            except Exception as error:
+                self.reconcile_errors.labels(classify(error)).inc()
+                raise
+
+    @contextmanager
+    def store_call(self, verb: str, kind: str) -> Iterator[None]:
+        """Time one call of the store; a failure is counted by its kind of trouble and goes on."""
+        with self.store.labels(verb, kind).time():
+            try:
+                yield
+            except Exception as error:
+                self.store_errors.labels(verb, kind, classify(error)).inc()
+                raise
+
+    def _read(self, name: str, help_text: str, read: Callable[[], float]) -> None:
+        Gauge(f"{_OURS}{name}", help_text, registry=self.registry).set_function(read)
+
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        return Counter(f"{_OURS}{name}", help_text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, help_text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"{_OURS}{name}", help_text, labels, buckets=buckets, registry=self.registry)
+
+
+def _read_now(read: Callable[[Figures], float], figures: Callable[[], Figures]) -> float:
+    return float(read(figures()))

@@ -1,0 +1,144 @@
+"""Puts together one Observation from memory; never waits for the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from rollout_controller import mesh
+from rollout_controller.api.errors import InvalidDocument
+from rollout_controller.api.meta import Key, Raw, parse
+from rollout_controller.api.policy import Guard, RolloutPolicy, Slo
+from rollout_controller.api.rollout import TritonRollout
+from rollout_controller.api.status import RolloutStatus
+from rollout_controller.cluster.store import POLICY, VIRTUAL_SERVICE, Kind
+from rollout_controller.core.observation import (
+    GaugeReading,
+    Mark,
+    Observation,
+    RouteState,
+    SliReading,
+    SlotState,
+    Unknown,
+)
+from rollout_controller.slo.sources import Sources, check_policy
+
+
+BEFORE_S = 300.0
+"""Stable is watched from this long before the attempt: a stable that misses its objective already must be known."""
+
+
+class Documents(Protocol):
+    """Documents in memory, kept fresh by a list and watch. What is handed out must not be changed."""
+
+    def get(self, kind: Kind, key: Key) -> Raw | None:
+        """None: there is none (or not yet, see `synced`)."""
+        ...
+
+    def synced(self, kind: Kind) -> bool: ...
+
+
+class Senses(Protocol):
+    """What is known of traffic, GPUs and slots, in memory."""
+
+    def reading(self, rollout: TritonRollout, slo: Slo, canary: str, since: float) -> SliReading: ...
+
+    def gauge(self, rollout: TritonRollout, guard: Guard, canary: str) -> GaugeReading | Unknown: ...
+
+    def slot(self, rollout: TritonRollout, slot: str) -> SlotState: ...
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What one reconcile sees."""
+
+    policy: RolloutPolicy | Unknown
+    observation: Observation
+
+
+class Observer:
+    """Reads documents and senses; remembers parsed policies by their resourceVersion."""
+
+    def __init__(self, documents: Documents, senses: Senses, sources: Sources) -> None:
+        self._documents, self._senses, self._sources = documents, senses, sources
+        self._policies: dict[Key, tuple[str, RolloutPolicy | Unknown]] = {}
+
+    def see(self, rollout: TritonRollout, status: RolloutStatus) -> Sight:
+        """Everything from outside that matters to this rollout now."""
+        policy = self.policy(Key(rollout.metadata.namespace, rollout.spec.policy))
+        canary = canary_slot(rollout, status)
+        windows: dict[str, SliReading] = {}
+        gauges: dict[str, GaugeReading | Unknown] = {}
+        if status.attempt is not None and isinstance(policy, RolloutPolicy):
+            judged = status.judge.slos if status.judge else {}
+            for slo in policy.spec.slos:
+                end = judged[slo.name].window_end if slo.name in judged else None
+                since = status.attempt.started_at - BEFORE_S if end is None else end
+                windows[slo.name] = self._senses.reading(rollout, slo, canary, since)
+            gauges = {guard.name: self._senses.gauge(rollout, guard, canary) for guard in policy.spec.guards}
+        slots = {name: self._senses.slot(rollout, name) for name in rollout.spec.slots}
+        return Sight(policy, Observation(self.route(rollout), slots, windows, gauges))
+
+    def policy(self, key: Key) -> RolloutPolicy | Unknown:
+        """The policy, or in words why there is none that can be used."""
+        raw = self._documents.get(POLICY, key)
+        if raw is None:
+            self._policies.pop(key, None)
+            return Unknown("not-found", f"there is no RolloutPolicy {key.name!r} in namespace {key.namespace}")
+        version = str(raw["metadata"].get("resourceVersion", ""))
+        known = self._policies.get(key)
+        if known is None or known[0] != version:
+            known = (version, self._parsed(key, raw))
+            self._policies[key] = known
+        return known[1]
+
+    def _parsed(self, key: Key, raw: Raw) -> RolloutPolicy | Unknown:
+        try:
+            policy = parse(RolloutPolicy, raw)
+        except InvalidDocument as error:
+            return Unknown("invalid", f"RolloutPolicy {key.name!r}: {_one_line(error)}")
+        errors = check_policy(policy, self._sources)
+        if errors:
+            return Unknown("invalid", f"RolloutPolicy {key.name!r}: {_one_line(InvalidDocument(key.name, errors))}")
+        return policy
+
+    def route(self, rollout: TritonRollout) -> RouteState | Unknown:
+        """The route's weights and our mark, or why they cannot be read."""
+        key = Key(rollout.metadata.namespace, rollout.spec.route.virtual_service)
+        document = self._documents.get(VIRTUAL_SERVICE, key)
+        if document is None:
+            if not self._documents.synced(VIRTUAL_SERVICE):
+                return Unknown("not-read-yet", "the VirtualServices are not read yet")
+            return Unknown("not-found", f"there is no VirtualService {key.name!r} in namespace {key.namespace}")
+        return route_state(rollout, document)
+
+
+def route_state(rollout: TritonRollout, document: Raw) -> RouteState | Unknown:
+    """A VirtualService as the route of a rollout."""
+    try:
+        weights = mesh.read_weights(rollout.spec, document)
+    except mesh.RouteProblem as problem:
+        return Unknown("invalid", str(problem))
+    return RouteState(document, weights, _mark(mesh.read_mark(document)))
+
+
+def _mark(raw: Raw | None) -> Mark | None:
+    """Our mark, or None when there is none or somebody garbled it."""
+    try:
+        return Mark(**raw) if raw is not None else None
+    except TypeError:
+        return None
+
+
+def canary_slot(rollout: TritonRollout, status: RolloutStatus) -> str:
+    """The slot of the attempt, or the one that is not stable."""
+    if status.attempt is not None and status.attempt.slot in rollout.spec.slots:
+        return status.attempt.slot
+    names = tuple(rollout.spec.slots)
+    return rollout.spec.other(status.stable_slot) if status.stable_slot in names else names[1]
+
+
+def _one_line(error: InvalidDocument) -> str:
+    first = error.errors[0]
+    more = f" (and {len(error.errors) - 1} more)" if len(error.errors) > 1 else ""
+    return f"{first.path}: {first.read}; {first.allowed}{more}"

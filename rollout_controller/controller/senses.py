@@ -1,0 +1,64 @@
+"""The live senses and hands: Prometheus' counts, GPU gauges and Tritons, aimed at the rollouts that need them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rollout_controller.api.meta import Key
+from rollout_controller.api.policy import Guard, RolloutPolicy, Slo
+from rollout_controller.api.rollout import TritonRollout
+from rollout_controller.api.status import RolloutStatus
+from rollout_controller.controller.observe import BEFORE_S
+from rollout_controller.core.observation import GaugeReading, SliReading, SlotState, Unknown
+from rollout_controller.core.states import RESTING
+from rollout_controller.slo.reader import SliReader
+from rollout_controller.slo.sources import Sources
+from rollout_controller.slo.wants import wants_of
+from rollout_controller.triton.prober import Prober
+
+class LiveSenses:
+    """Reads the feeders' memory; `aim` tells them what to keep fresh."""
+
+    def __init__(self, reader: SliReader, prober: Prober, sources: Sources, tritons: Mapping[str, str]) -> None:
+        self._reader, self._prober, self._sources = reader, prober, sources
+        self._tritons = tritons
+        """Base URL by host of a slot."""
+
+    def aim(self, rollout: TritonRollout, policy: RolloutPolicy | Unknown, status: RolloutStatus) -> None:
+        """Keep fresh what the next turns of this rollout need, and nothing else."""
+        key = rollout.metadata.key
+        active = status.phase not in RESTING
+        model = rollout.spec.deploy.model_repository
+        for name, slot in rollout.spec.slots.items():
+            if slot.host in self._tritons:
+                self._prober.want(key, name, self._tritons[slot.host], model.model if model else None, active=active)
+        if not active or status.attempt is None or isinstance(policy, Unknown):
+            self._reader.forget(key)
+            return
+        ends = [slo.window_end for slo in status.judge.slos.values() if slo.window_end is not None] if status.judge else []
+        since = min(ends) if ends else status.attempt.started_at - BEFORE_S
+        self._reader.want(key, wants_of(rollout, policy, self._sources), since)
+
+    def forget(self, key: Key) -> None:
+        """The rollout is gone."""
+        self._reader.forget(key)
+        self._prober.forget(key)
+
+    def reading(self, rollout: TritonRollout, slo: Slo, canary: str, since: float) -> SliReading:
+        return self._reader.reading(rollout.metadata.key, slo.name, canary, since)
+
+    def gauge(self, rollout: TritonRollout, guard: Guard, canary: str) -> GaugeReading | Unknown:
+        return self._reader.gauge(rollout.metadata.key, guard.name, canary)
+
+    def slot(self, rollout: TritonRollout, slot: str) -> SlotState:
+        host = rollout.spec.slots[slot].host
+        if host not in self._tritons:
+            known = ", ".join(sorted(self._tritons)) or "none"
+            return SlotState(problem=Unknown("invalid", f"local.yaml names no Triton for host {host!r}; it names {known}"))
+        return self._prober.state(rollout.metadata.key, slot)
+
+    def load(self, rollout: TritonRollout, slot: str, version: str) -> None:
+        self._prober.load(rollout.metadata.key, slot, version)
+
+    def warm_up(self, rollout: TritonRollout, slot: str, version: str) -> None:
+        self._prober.warm_up(rollout.metadata.key, slot, version)

@@ -1,0 +1,65 @@
+"""Learns of every turn: aims the feeders, logs decisions, and keeps the figures of /metrics."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+
+import structlog
+
+from rollout_controller.api.errors import InvalidDocument
+from rollout_controller.api.meta import Key
+from rollout_controller.api.rollout import TritonRollout
+from rollout_controller.controller.apply import Applied
+from rollout_controller.controller.metrics import Metrics
+from rollout_controller.controller.observe import Sight
+from rollout_controller.controller.senses import LiveSenses
+from rollout_controller.core.plan import Plan, SetWeights, Tell
+from rollout_controller.core.states import RESTING
+
+
+class LiveWitness:
+    """One per controller. Also knows which rollouts hang on which other documents."""
+
+    def __init__(self, senses: LiveSenses, metrics: Metrics) -> None:
+        self._senses, self._metrics = senses, metrics
+        self._log = structlog.get_logger("rollouts")
+        self._lock = threading.Lock()
+        self._users: dict[tuple[str, Key], set[Key]] = defaultdict(set)
+        self._active: set[Key] = set()
+
+    def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan, applied: Applied) -> None:
+        key = rollout.metadata.key
+        with self._lock:
+            self._users["VirtualService", Key(key.namespace, rollout.spec.route.virtual_service)].add(key)
+            self._users["RolloutPolicy", Key(key.namespace, rollout.spec.policy)].add(key)
+            (self._active.discard if plan.status.phase in RESTING else self._active.add)(key)
+        self._senses.aim(rollout, sight.policy, plan.status)
+        self._metrics.rollouts.record(key, plan.status, time.time())
+        if any(isinstance(action, Tell) and action.code.startswith("Drift") for action in plan.actions):
+            self._metrics.rollouts.drifted(key)
+        moved = next((dict(a.weights) for a in plan.actions if isinstance(a, SetWeights)), None)
+        if moved is not None:
+            self._log.info("weights written", rollout=str(key), phase=str(plan.status.phase), weights=moved, code=plan.reason.code)
+
+    def gone(self, key: Key) -> None:
+        with self._lock:
+            self._active.discard(key)
+            for users in self._users.values():
+                users.discard(key)
+        self._senses.forget(key)
+        self._metrics.rollouts.forget(key)
+
+    def invalid(self, key: Key, error: InvalidDocument) -> None:
+        self._log.error("a TritonRollout that cannot be used", rollout=str(key), error=str(error))
+
+    def users_of(self, kind: str, key: Key) -> tuple[Key, ...]:
+        """The rollouts that hang on another document."""
+        with self._lock:
+            return tuple(self._users.get((kind, key), ()))
+
+    def active(self) -> tuple[Key, ...]:
+        """The rollouts in an attempt."""
+        with self._lock:
+            return tuple(self._active)

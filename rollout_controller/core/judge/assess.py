@@ -1,0 +1,91 @@
+"""Verdicts on all SLOs of an attempt, and the one promise over all of them: P(false rollback) <= alpha.
+
+M = sum of w_m M_m over all questions, whatever their dependence; M is looked at after every judged window, so a batch of
+windows after a restart decides as one at a time would have. Harm is M >= 1/alpha (Ville), blamed on the largest w_m M_m.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import log
+
+from rollout_controller.api.evidence import Harm, JudgeState
+from rollout_controller.api.policy import PolicySpec
+from rollout_controller.api.status import Verdict
+from rollout_controller.core.judge.mixture import log_add
+from rollout_controller.core.judge.slo import SloJudge
+from rollout_controller.core.judge.step import StepView
+from rollout_controller.core.judge.verdicts import verdict_on
+from rollout_controller.core.observation import SliReading, Window
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What follows from the windows."""
+
+    state: JudgeState
+    """The next memory."""
+    verdicts: tuple[Verdict, ...]
+    """One per SLO of the policy, in its order."""
+    harm: Verdict | None
+    """The blamed one, when the evidence has ever reached 1/alpha in this attempt."""
+    harm_at: float | None
+    """End of the window whose data did it."""
+
+
+def assess(
+    policy: PolicySpec, step: StepView, state: JudgeState | None, readings: Mapping[str, SliReading], now: float
+) -> Assessment:
+    """Take in the new windows of all SLOs and say what is known (judge.md).
+
+    Windows that were taken in before, in part or whole, change nothing. `state` None begins an attempt.
+    """
+    before, step = state or JudgeState(), step.to_milliseconds()
+    judges = [SloJudge(policy, slo, before.slos.get(slo.name)) for slo in policy.slos]
+    log_threshold = -log(policy.judge.false_rollback)
+    max_log_e, harm = before.max_log_e, before.harm
+    for at in _judged(judges, readings, step):
+        log_e = _log_combined(judges)
+        max_log_e = max(max_log_e, log_e)
+        if harm is None and log_e >= log_threshold:
+            harm = Harm(slo=max(judges, key=_log_blame).slo.name, at=at)
+    after = JudgeState(slos={judge.slo.name: judge.evidence() for judge in judges}, max_log_e=max_log_e, harm=harm)
+    verdicts = tuple(
+        verdict_on(judge, policy, step, state=after, reading=readings.get(judge.slo.name), now=now) for judge in judges
+    )
+    blamed = next((v for v in verdicts if harm is not None and v.slo == harm.slo), None)
+    return Assessment(after, verdicts, blamed, harm.at if harm is not None and blamed is not None else None)
+
+
+def _judged(judges: list[SloJudge], readings: Mapping[str, SliReading], step: StepView) -> Iterator[float]:
+    """Take in all windows in the order of time; after each piece of evidence, the end of the window that gave it."""
+    windows = [
+        (Window(round(window.start, 3), round(window.end, 3), window.canary, window.stable), judge)
+        for judge in judges
+        if (reading := readings.get(judge.slo.name)) is not None
+        for window in reading.windows
+    ]
+    windows.sort(key=lambda pair: (pair[0].end, pair[0].start))  # stable: SLOs in the policy's order
+    for window, judge in windows:
+        if judge.is_new(window):
+            if (at := judge.close(window, step)) is not None:
+                yield at
+            if (at := judge.take(window, step)) is not None:
+                yield at
+
+
+def _log_combined(judges: list[SloJudge]) -> float:
+    """Ln M."""
+    total: float | None = None
+    for judge in judges:
+        for answer in judge.answers.values():
+            part = log(judge.weight) + answer.log_e
+            total = part if total is None else log_add(total, part)
+    assert total is not None
+    return total
+
+
+def _log_blame(judge: SloJudge) -> float:
+    """Ln of the SLO's largest w_m M_m."""
+    return log(judge.weight) + judge.log_e

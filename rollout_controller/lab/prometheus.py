@@ -1,0 +1,76 @@
+"""Prometheus for the lab: what it scrapes every second, and the arguments that both 2.42 and 3.x take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rollout_controller.lab.processes import Server
+
+SCRAPE_EVERY = "1s"
+RETENTION = "6h"
+NAMESPACE = "default"
+"""The namespace that the lab's targets claim to be in."""
+
+_ENVOY_STATS = r"^(cluster\.|http\.ingress\.|server\.(live|uptime))"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One scrape job with one target. `labels` are attached to it, as a Kubernetes discovery would."""
+
+    job: str
+    port: int
+    path: str = "/metrics"
+    labels: tuple[tuple[str, str], ...] = ()
+    params: tuple[tuple[str, str], ...] = ()
+
+
+def pod_labels(pod: str, container: str, namespace: str = NAMESPACE) -> tuple[tuple[str, str], ...]:
+    """Labels of a target in a pod. `instance` is the pod, too: a lab that is started again has other ports, yet the same series."""
+    return (("namespace", namespace), ("pod", pod), ("container", container), ("instance", pod))
+
+
+def envoy_target(admin_port: int) -> Target:
+    return Target("envoy", admin_port, "/stats/prometheus", pod_labels("envoy-0", "envoy"), (("filter", _ENVOY_STATS),))
+
+
+def prometheus_server(binary: Path, home: Path, *, port: int, targets: tuple[Target, ...]) -> Server:
+    home.mkdir(parents=True, exist_ok=True)
+    config = home / "prometheus.yml"
+    config.write_text(yaml.safe_dump(scrape_config(targets), sort_keys=False))
+    argv = [
+        str(binary),
+        f"--config.file={config}",
+        f"--storage.tsdb.path={home / 'data'}",
+        f"--storage.tsdb.retention.time={RETENTION}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--log.level=warn",
+    ]
+    return Server(name="prometheus", argv=argv, log=home / "log", ready=f"http://127.0.0.1:{port}/-/ready", grace_s=5.0)
+
+
+def scrape_config(targets: tuple[Target, ...]) -> dict[str, Any]:
+    """Prometheus' configuration document."""
+    every = {"scrape_interval": SCRAPE_EVERY, "scrape_timeout": SCRAPE_EVERY}
+    return {"global": every, "scrape_configs": _jobs(targets)}
+
+
+def _jobs(targets: tuple[Target, ...]) -> list[dict[str, Any]]:
+    jobs: dict[str, dict[str, Any]] = {}
+    for target in targets:
+        job = jobs.setdefault(
+            target.job,
+            {
+                "job_name": target.job,
+                "metrics_path": target.path,
+                "params": {name: [value] for name, value in target.params},
+                "honor_labels": False,  # as the charts have it: labels that the target has too arrive as exported_*
+                "static_configs": [],
+            },
+        )
+        job["static_configs"].append({"targets": [f"127.0.0.1:{target.port}"], "labels": dict(target.labels)})
+    return list(jobs.values())

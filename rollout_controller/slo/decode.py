@@ -1,0 +1,155 @@
+"""Answers of Prometheus -> counts by identity and window. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from rollout_controller.slo.queries import BASELINE, WHAT
+from rollout_controller.slo.sources import CountSource, GaugeSource, Identity
+from rollout_controller.slo.wants import Question
+
+ABSENT: Final = -1
+"""No sample of any of its series lies in the window."""
+BAD: Final = -2
+"""NaN, negative, a fraction, or more bad than total."""
+NO_BASELINE: Final = -3
+"""Counters that nobody knows the start of: the window cannot be counted."""
+
+Row = dict[str, Any]
+Pair = tuple[int, int]
+"""(total, bad), or one of the codes above in both places."""
+
+
+@dataclass
+class Tally:
+    """What one identity's series grew by in one window, by the value of the counter's label (status, or `le`)."""
+
+    grown: dict[str, float] = field(default_factory=dict)
+    no_baseline: bool = False
+
+
+def samples(row: Row) -> Iterator[tuple[float, float]]:
+    """(time, value) of a vector's or a matrix' row."""
+    for at, text in row["values"] if "values" in row else (row["value"],):
+        yield float(at), float(text)
+
+
+def tally(
+    rows: Iterable[Row], labels: Sequence[str], by: str, wanted: frozenset[Identity], index: Callable[[float], int]
+) -> dict[tuple[Identity, int], Tally]:
+    """Sum up rows by identity and window; `index` numbers windows by their end. Rows nobody asked for are dropped."""
+    found: dict[tuple[Identity, int], Tally] = {}
+    for row in rows:
+        metric = row["metric"]
+        identity = tuple(metric.get(label, "") for label in labels)
+        if identity not in wanted:
+            continue
+        value_of, no_baseline = metric.get(by, ""), metric.get(BASELINE) == "none"
+        for at, value in samples(row):
+            entry = found.setdefault((identity, index(at)), Tally())
+            if no_baseline:
+                entry.no_baseline = True
+            else:
+                entry.grown[value_of] = entry.grown.get(value_of, 0.0) + value
+    return found
+
+
+def identities(rows: Iterable[Row], labels: Sequence[str]) -> set[Identity]:
+    """The identities that an answer to `queries.seen` names."""
+    return {tuple(row["metric"].get(label, "") for label in labels) for row in rows}
+
+
+def counter(source: CountSource, question: Question) -> Callable[[Tally | None], Pair]:
+    """How this question's total and bad come out of a tally."""
+    if question.kind == "latency":
+        return lambda entry: _slow(entry, question.edge_ms)
+    assert source.errors is not None
+    bad = source.errors.is_bad(question.codes)
+    return lambda entry: _failed(entry, lambda value: bad.match(value) is not None)
+
+
+def _failed(entry: Tally | None, is_bad: Callable[[str], bool]) -> Pair:
+    if entry is None:
+        return ABSENT, ABSENT
+    if not entry.grown:
+        return NO_BASELINE, NO_BASELINE
+    failed = [grown for value, grown in entry.grown.items() if is_bad(value)]
+    return _exact(sum(entry.grown.values(), 0.0), sum(failed, 0.0))
+
+
+def _slow(entry: Tally | None, edge_ms: float) -> Pair:
+    if entry is None:
+        return ABSENT, ABSENT
+    if not entry.grown:
+        return NO_BASELINE, NO_BASELINE
+    total, fast = 0.0, None
+    for le, grown in entry.grown.items():
+        edge = float(le or "nan")
+        if math.isinf(edge):
+            total += grown
+        elif edge == edge_ms:
+            fast = (fast or 0.0) + grown
+    return (BAD, BAD) if fast is None else _exact(total, total - fast)
+
+
+def _exact(total: float, bad: float) -> Pair:
+    if not (math.isfinite(total) and 0 <= bad <= total and total.is_integer() and bad.is_integer()):
+        return BAD, BAD
+    return int(total), int(bad)
+
+
+@dataclass(frozen=True)
+class PodValue:
+    """A gauge of one pod: a share, and when it was scraped."""
+
+    value: float
+    at: float
+
+
+def pods(rows: Iterable[Row], source: GaugeSource) -> dict[Identity, dict[str, PodValue]]:
+    """Values by identity labels, then by pod."""
+    parts: dict[tuple[Identity, str], dict[str, float]] = {}
+    for row in rows:
+        metric = row["metric"]
+        place = (tuple(metric.get(label, "") for label in source.labels), metric.get(source.pod_label, ""))
+        for _, value in samples(row):
+            parts.setdefault(place, {})[metric.get(WHAT, "")] = value
+    found: dict[Identity, dict[str, PodValue]] = {}
+    for (identity, pod), part in parts.items():
+        value, at = part.get("value", math.nan) * source.scale, part.get("at", math.nan)
+        if math.isfinite(value) and math.isfinite(at):
+            found.setdefault(identity, {})[pod] = PodValue(value, at)
+    return found
+
+
+def gauges(
+    by_pod: dict[Identity, dict[str, PodValue]], source: GaugeSource, wanted: Iterable[Identity], now: float
+) -> dict[Identity, PodValue]:
+    """The value of each slot from those of its pods that were scraped lately; a slot without such pods is left out."""
+    found: dict[Identity, PodValue] = {}
+    prefixes: dict[Identity, dict[str, list[tuple[str, PodValue]]]] = {}
+    for identity in wanted:
+        *labels, workload, kind = identity
+        place = tuple(labels)
+        if place not in prefixes:
+            prefixes[place] = _by_prefix(by_pod.get(place, {}))
+        pattern = source.pod_pattern(workload, kind)
+        mine = [v for pod, v in prefixes[place].get(workload, ()) if pattern.fullmatch(pod) and now - v.at <= source.stale_after]
+        if mine:
+            values = [v.value for v in mine]
+            value = max(values) if source.aggregate == "max" else sum(values) / len(values)
+            found[identity] = PodValue(value, max(v.at for v in mine))
+    return found
+
+
+def _by_prefix(by_pod: dict[str, PodValue]) -> dict[str, list[tuple[str, PodValue]]]:
+    """Pods by everything their workload could be called: the name up to each dash, and the whole name."""
+    found: dict[str, list[tuple[str, PodValue]]] = {}
+    for pod, value in by_pod.items():
+        ends = [index for index, char in enumerate(pod) if char == "-"] + [len(pod)]
+        for end in ends:
+            found.setdefault(pod[:end], []).append((pod, value))
+    return found
