@@ -52,17 +52,15 @@ def read_weights(spec: RolloutSpec, document: Raw) -> dict[str, int]:
     """
     place = _find(spec, document)
     weights = _weights(place)
-    missing = [slot for slot in spec.slots if slot not in place.by_slot]
+    if len(place.route) == 1:
+        return {slot: 100 if slot in place.by_slot else 0 for slot in spec.slots}
+    _need_both(spec, place)
     for index, weight in enumerate(weights):
         if weight and index not in place.by_slot.values():
             host = _host(place.route[index])
             raise RouteProblem(
                 "invalid", f"{place.words} sends traffic to {host!r} too, which is no slot of this rollout: remove it"
             )
-    if len(place.route) == 1:
-        return {slot: 100 if slot in place.by_slot else 0 for slot in spec.slots}
-    if missing:
-        raise RouteProblem("not-found", _missing_sentence(spec, place, missing[0]))
     first, second = spec.slots
     share = _percent(weights[place.by_slot[first]], sum(weights), place)
     return {first: share, second: 100 - share}
@@ -91,9 +89,7 @@ def patch_weights(spec: RolloutSpec, document: Raw, weights: Mapping[str, int], 
             rollback must be able to mend them.)
     """
     place = _find(spec, document)
-    missing = [slot for slot in spec.slots if slot not in place.by_slot]
-    if missing:
-        raise RouteProblem("not-found", _missing_sentence(spec, place, missing[0]))
+    _need_both(spec, place)
     name = [{"op": "test", "path": f"{place.path}/name", "value": place.name}] if place.name is not None else []
     route = {"op": "test", "path": f"{place.path}/route", "value": place.route}
     writes = [
@@ -131,13 +127,13 @@ def _find(spec: RolloutSpec, document: Raw) -> _Place:
     """The http route that is meant: by its name, or the only one that has one of our destinations."""
     routes = _routes(document)
     if spec.route.http is not None:
-        found = [place for place in (_place(spec, i, raw) for i, raw in enumerate(routes) if raw.get("name") == spec.route.http)]
+        found = [_place(spec, index, raw) for index, raw in enumerate(routes) if raw.get("name") == spec.route.http]
         if not found:
             raise RouteProblem("not-found", f"there is no http route {spec.route.http!r}; {_names(routes)}")
         if len(found) > 1:
             raise RouteProblem("invalid", f"{len(found)} http routes are named {spec.route.http!r}: give each a name of its own")
     else:
-        places = [_place(spec, i, raw) for i, raw in enumerate(routes) if isinstance(raw.get("route"), list)]
+        places = [_place(spec, index, raw) for index, raw in enumerate(routes) if _fault(raw.get("route")) is None]
         found = [place for place in places if len(place.by_slot) == 2] or [place for place in places if place.by_slot]
         if len(found) > 1:
             which = ", ".join(place.words for place in found)
@@ -146,10 +142,9 @@ def _find(spec: RolloutSpec, document: Raw) -> _Place:
             )
         if not found:
             raise RouteProblem("not-found", f"no http route has the destinations {_hosts(spec)}; {_names(routes)}")
-    place = found[0]
-    if not place.by_slot:
-        raise RouteProblem("not-found", _missing_sentence(spec, place, next(iter(spec.slots))))
-    return place
+    if not found[0].by_slot:
+        _need_both(spec, found[0])
+    return found[0]
 
 
 def _routes(document: Raw) -> list[Raw]:
@@ -166,18 +161,26 @@ def _routes(document: Raw) -> list[Raw]:
 def _place(spec: RolloutSpec, http: int, raw: Raw) -> _Place:
     name = raw.get("name")
     place = _Place(http, name if isinstance(name, str) and name else None, raw.get("route", []), {})
-    if not isinstance(place.route, list) or not place.route:
-        raise RouteProblem("not-found", f"{place.words} has no destinations (route)")
-    for index, destination in enumerate(place.route):
-        if not isinstance(destination, dict) or not isinstance(destination.get("destination"), dict):
-            raise RouteProblem("invalid", f"{place.words}: route[{index}] has no destination")
+    if (fault := _fault(place.route)) is not None:
+        raise RouteProblem("not-found", f"{place.words}{fault}")
     by_slot: dict[str, int] = {}
     for slot, wanted in spec.slots.items():
         matching = [index for index, entry in enumerate(place.route) if _is(wanted, entry)]
         if len(matching) > 1:
             raise RouteProblem("invalid", f"{place.words} has the destination {_label(wanted)} {len(matching)} times: keep one")
-        by_slot |= {slot: index for index in matching}
+        if matching:
+            by_slot[slot] = matching[0]
     return _Place(place.http, place.name, place.route, by_slot)
+
+
+def _fault(route: Any) -> str | None:
+    """Why this cannot be a list of destinations."""
+    if not isinstance(route, list) or not route:
+        return " has no destinations (route)"
+    for index, entry in enumerate(route):
+        if not isinstance(entry, dict) or not isinstance(entry.get("destination"), dict):
+            return f": route[{index}] has no destination"
+    return None
 
 
 def _is(slot: Slot, entry: Raw) -> bool:
@@ -206,9 +209,14 @@ def _percent(weight: int, total: int, place: _Place) -> int:
     return min(max(round(100 * weight / total), 1), 99)
 
 
-def _missing_sentence(spec: RolloutSpec, place: _Place, slot: str) -> str:
-    there = ", ".join(sorted({repr(_host(entry)) for entry in place.route}))
-    return f"{place.words} has no destination {_label(spec.slots[slot])} for slot {slot}; there is {there}: add it with weight 0"
+def _need_both(spec: RolloutSpec, place: _Place) -> None:
+    for slot, wanted in spec.slots.items():
+        if slot not in place.by_slot:
+            there = ", ".join(sorted({repr(_host(entry)) for entry in place.route}))
+            raise RouteProblem(
+                "not-found",
+                f"{place.words} has no destination {_label(wanted)} for slot {slot}; there is {there}: add it with weight 0",
+            )
 
 
 def _label(slot: Slot) -> str:
