@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from rollout_controller.api.names import ANNOTATION_COMMAND, ANNOTATION_REQUEST, ANNOTATION_VERSION
 from rollout_controller.cli.info import AskInfo, AttemptInfo, CheckInfo, Info, PastInfo, SlotInfo, StepInfo, Urgency
-from rollout_controller.cli.words import seconds_since_1970
+from rollout_controller.cli.words import seconds_of, seconds_since_1970
 
 ACTIVE = frozenset({"Preparing", "Progressing", "Retreated", "Paused", "Promoting", "RollingBack"})
 """Phases in which an attempt is going on."""
 
-LATE_AFTER_S = 35.0
-"""The controller writes its status at least every 30 s during an attempt, not at every look; five more for slow machines."""
+LATE_AFTER_S = 10.0
+"""`nextCheckAt` is a promise: the status is written again by then. Ten seconds more for slow machines and clocks."""
 
-_STATES = {"Satisfied": "fine", "Violated": "violated", "Undecided": "undecided", "Unknown": "unknown"}
+BLOCKS = frozenset({"RouteUnreadable", "RolesUnclear", "PolicyInvalid"})
+"""Codes of a Stalled that keeps an ask from being taken up, and ends when its cause does."""
+
+_STATES: dict[str, Literal["fine", "violated", "undecided", "unknown"]] = {
+    "Satisfied": "fine",
+    "Violated": "violated",
+    "Undecided": "undecided",
+    "Unknown": "unknown",
+}
 
 
 def build(rollout: Mapping[str, Any], policy: Mapping[str, Any] | None, now: float) -> Info:
@@ -28,8 +36,7 @@ def build(rollout: Mapping[str, Any], policy: Mapping[str, Any] | None, now: flo
     stable = status.get("stableSlot")
     late_s = _late(status, phase, now)
     drifted = any(s.wanted_percent is not None and s.seen_percent not in {None, s.wanted_percent} for s in slots)
-    deadline_at = seconds_since_1970(status.get("nextDeadline"))
-    next_check = seconds_since_1970(status.get("nextCheckAt"))
+    deadline_at, then = _deadline(rollout, _map(status.get("attempt")), spec, phase)
     reason = _map(status.get("reason"))
     ask = _ask(_map(metadata.get("annotations")), status)
     return Info(
@@ -45,11 +52,10 @@ def build(rollout: Mapping[str, Any], policy: Mapping[str, Any] | None, now: flo
         stable_version=next((s.version for s in slots if s.name == stable), None),
         slots=slots,
         checks=_checks(status, now),
-        next_look_s=next_check - now if next_check is not None and next_check > now and phase in ACTIVE else None,
         late_s=late_s,
-        deadline_at=deadline_at if phase in ACTIVE else None,
-        deadline_s=deadline_at - now if deadline_at is not None and phase in ACTIVE else None,
-        deadline_then=_deadline_then(phase, attempt, spec) if deadline_at is not None and phase in ACTIVE else None,
+        deadline_at=deadline_at,
+        deadline_s=None if deadline_at is None else deadline_at - now,
+        deadline_then=then,
         drifted=drifted,
         history=tuple(_past(_map(record), now) for record in _list(status.get("attempts"))),
     )
@@ -80,14 +86,15 @@ def _ask(annotations: Mapping[str, Any], status: Mapping[str, Any]) -> AskInfo:
         version=version,
         request=request,
         command=command,
-        taken_up=version is None or (status.get("observedVersion"), status.get("observedRequest")) == (version, request),
-        command_taken_up=command is None or echoes(status.get("observedCommand"), command),
+        taken_up=version is None or taken_up(status, version, request),
+        command_taken_up=command is None or status.get("observedCommand") == command,
+        command_result=status.get("commandResult"),
     )
 
 
-def echoes(observed: Any, command: str) -> bool:
-    """Whether `observedCommand` answers `VERB ID`."""
-    return " ".join(str(observed or "").split()) in {command, command.partition(" ")[2] or command}
+def taken_up(status: Mapping[str, Any], version: str, request: str | None) -> bool:
+    """Whether the status answers this ask. A request id that was taken away asks for nothing."""
+    return status.get("observedVersion") == version and request in {None, status.get("observedRequest")}
 
 
 def _slots(spec: Mapping[str, Any], status: Mapping[str, Any]) -> tuple[SlotInfo, ...]:
@@ -121,7 +128,7 @@ def _verdict(raw: Mapping[str, Any]) -> CheckInfo:
     return CheckInfo(
         name=str(raw.get("slo")),
         kind="latency" if raw.get("kind") == "latency" else "errors",
-        state=_STATES.get(str(raw.get("verdict")), "unknown"),  # type: ignore[arg-type]
+        state="both miss" if raw.get("commonCause") else _STATES.get(str(raw.get("verdict")), "unknown"),
         unknown_code=raw.get("unknown"),
         value_share=raw.get("value"),
         low_share=low,
@@ -181,7 +188,6 @@ def _attempt(raw: Mapping[str, Any], policy: Mapping[str, Any], phase: str, now:
         weight_percent=int(raw.get("weight") or 0),
         step=index + 1,
         steps=_steps(raw, policy, phase, now),
-        on_traffic_s=_since(seconds_since_1970(raw.get("firstTrafficAt")), now),
         paused_s=_since(seconds_since_1970(raw.get("pausedAt")), now),
         blind_s=_since(seconds_since_1970(raw.get("unknownSince")), now),
         stuck_s=_since(seconds_since_1970(raw.get("stuckSince")), now),
@@ -214,7 +220,7 @@ def _steps(raw: Mapping[str, Any], policy: Mapping[str, Any], phase: str, now: f
 def _past(raw: Mapping[str, Any], now: float) -> PastInfo:
     started, ended = seconds_since_1970(raw.get("startedAt")), seconds_since_1970(raw.get("endedAt"))
     sample, off = seconds_since_1970(raw.get("lastSampleAt")), seconds_since_1970(raw.get("trafficOffAt"))
-    reason = _map(raw.get("reason"))
+    first, reason = seconds_since_1970(raw.get("firstTrafficAt")), _map(raw.get("reason"))
     return PastInfo(
         number=int(raw.get("number") or 0),
         id=str(raw.get("id") or ""),
@@ -228,6 +234,7 @@ def _past(raw: Mapping[str, Any], now: float) -> PastInfo:
         started_at=started,
         ended_at=ended,
         took_s=max((ended or 0.0) - (started or ended or 0.0), 0.0),
+        on_traffic_s=_since(first, off or ended or now),
         ended_ago_s=_since(ended, now) or 0.0,
         steps=_done(raw),
         weight_percent=int(raw.get("weight") or 0),
@@ -238,24 +245,36 @@ def _past(raw: Mapping[str, Any], now: float) -> PastInfo:
 
 
 def _late(status: Mapping[str, Any], phase: str, now: float) -> float | None:
-    """Seconds since the controller should have looked; only during an attempt, because it sleeps otherwise."""
-    signs = [seconds_since_1970(status.get(name)) for name in ("nextCheckAt", "judgeWrittenAt")]
-    newest = max((at for at in signs if at is not None), default=None)
-    if phase not in ACTIVE - {"Paused"} or newest is None or now - newest <= LATE_AFTER_S:
+    """Seconds since the last sign of a controller, where it has broken its promise to write again."""
+    promised = seconds_since_1970(status.get("nextCheckAt"))
+    if phase not in ACTIVE or promised is None or now - promised <= LATE_AFTER_S:
         return None
-    return now - newest
+    return now - (seconds_since_1970(status.get("judgeWrittenAt")) or promised)
 
 
-def _deadline_then(phase: str, attempt: AttemptInfo | None, policy: Mapping[str, Any]) -> Any:
-    """What happens when the present hold runs out, by the policy's word or its default."""
+def _deadline(
+    rollout: Mapping[str, Any], attempt: Mapping[str, Any], policy: Mapping[str, Any], phase: str
+) -> tuple[float | None, str | None]:
+    """When the present hold ends at the latest and what then, by the policy's words or its defaults."""
 
-    def rule(name: str, default: str) -> str:
-        return str(_map(policy.get(name)).get("then") or default)
+    def rule(name: str, after: float, then: str) -> tuple[float, str]:
+        given = _map(policy.get(name))
+        return seconds_of(given.get("after"), after), str(given.get("then") or then)
 
+    def at(field: str) -> float | None:
+        return seconds_since_1970(attempt.get(field))
+
+    started, blind, step_began = at("startedAt"), at("unknownSince"), at("stepStartedAt")
+    if phase == "Preparing" and started is not None:
+        return started + seconds_of(_map(_map(rollout.get("spec")).get("deploy")).get("timeout"), 600.0), "GiveUp"
+    step = next((s for s in map(_map, _list(policy.get("steps"))) if s.get("weight") == attempt.get("weight")), {})
     if phase == "Paused":
-        return rule("paused", "Rollback")
-    if attempt is not None and attempt.blind_s is not None:
-        return rule("unknown", "Rollback")
-    if phase == "Progressing" and (attempt is None or attempt.stuck_s is None):
-        return rule("undecided", "Advance")
-    return "GiveUp"
+        timed = attempt.get("resumeTo") == "next" and _map(_map(step).get("pause")).get("duration") is not None
+        return at("pauseEndsAt"), "Resume" if timed else rule("paused", 86400.0, "Rollback")[1]
+    if phase == "Progressing" and policy and blind is not None:
+        after, then = rule("unknown", 600.0, "Rollback")
+        return blind + after, then
+    if phase == "Progressing" and policy and step_began is not None:
+        after, then = rule("undecided", 360.0, "Advance")
+        return step_began + seconds_of(_map(step).get("maxHold"), after), then
+    return None, None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rollout_controller.cli.build import ACTIVE
+from rollout_controller.cli.build import ACTIVE, BLOCKS
 from rollout_controller.cli.info import CheckInfo, Info, PastInfo, SlotInfo, StepInfo
 from rollout_controller.cli.page import Blank, Block, Flow, Head, Page, Para, Row, Span, Table, Tone
-from rollout_controller.cli.words import clock, count, day_and_clock, limit, percent, share_number, span
+from rollout_controller.cli.words import clock, count, day_and_clock, limit, percent, sentence, share_number, span
 
 PHASE_TONES: dict[str, Tone] = {
     "Succeeded": "good",
@@ -20,7 +20,14 @@ PHASE_TONES: dict[str, Tone] = {
     "Idle": "plain",
 }
 _HALF_A_DAY_S = 43200
-STATE_TONES: dict[str, Tone] = {"fine": "good", "violated": "bad", "undecided": "plain", "unknown": "warn", "over": "warn"}
+STATE_TONES: dict[str, Tone] = {
+    "fine": "good",
+    "violated": "bad",
+    "undecided": "plain",
+    "both miss": "warn",
+    "unknown": "warn",
+    "over": "warn",
+}
 
 
 def card(info: Info, command: str = "rollouts") -> Page:
@@ -35,7 +42,7 @@ def card(info: Info, command: str = "rollouts") -> Page:
 
 def head(info: Info) -> Head:
     """Name, phase and one phrase; beside it where, which attempt, for how long."""
-    attempt, last = info.attempt, info.last
+    attempt, last = info.attempt, info.result
     aside = [info.namespace]
     if info.phase in ACTIVE and attempt is not None:
         aside += [f"attempt {attempt.number}", *([attempt.request] if attempt.request else []), span(attempt.elapsed_s)]
@@ -46,7 +53,7 @@ def head(info: Info) -> Head:
 
 
 def _summary(info: Info) -> str:
-    attempt, last = info.attempt, info.last
+    attempt, last = info.attempt, info.result
     if info.phase in ACTIVE and attempt is not None:
         place = (
             f"step {attempt.step} of {len(attempt.steps)}" if attempt.step else f"version {attempt.version} into {attempt.slot}"
@@ -61,20 +68,16 @@ def _summary(info: Info) -> str:
             "RollingBack": f"version {attempt.version} is taken off {attempt.slot}",
         }[info.phase]
     if info.phase in {"RolledBack", "Aborted", "Stalled"} and last is not None:
-        return f"{_was_there(info, last)}; {_now_serving(info)}"
+        return f"{_was_there(last)}; {_now_serving(info)}"
     if info.phase == "Stalled":
         return "a person is needed"
     return _now_serving(info) if info.stable_version else "nothing has been asked for yet"
 
 
-def _was_there(info: Info, last: PastInfo) -> str:
-    if not last.weight_percent and not last.requests:
-        return f"version {last.version} had no traffic"
-    attempt = info.attempt
-    seconds = last.took_s
-    if attempt is not None and attempt.id == last.id and attempt.on_traffic_s is not None:
-        seconds = attempt.on_traffic_s - last.ended_ago_s
-    return f"version {last.version} was on {last.slot} for {span(seconds)}"
+def _was_there(last: PastInfo) -> str:
+    if last.on_traffic_s is not None:
+        return f"version {last.version} was on {last.slot} for {span(last.on_traffic_s)}"
+    return f"version {last.version} had no traffic" if not last.weight_percent else f"version {last.version} was on {last.slot}"
 
 
 def _now_serving(info: Info) -> str:
@@ -161,20 +164,23 @@ def _step(step: StepInfo) -> Span:
 
 def reasons(info: Info) -> Iterator[Block]:
     """Why it is so, what it cost, and what was before."""
-    last, final = info.last, info.phase not in ACTIVE
-    yield from [Para("why", info.sentence)] if info.sentence else []
-    if final and last is not None and last.outcome in {"RolledBack", "Aborted", "Failed"}:
-        yield Para("cost", _cost(info, last))
-    if final and last is not None and last.outcome == "Promoted" and last.unproven:
-        weights = ", ".join(f"{s.weight_percent} %" for s in last.steps if s.unproven)
-        yield Para("note", f"unproven at {weights}: the time was up before the evidence was enough", "warn")
-    if not final and last is not None and last.outcome == "Superseded" and info.attempt is not None:
-        yield Para("before", f"attempt {last.number}, version {last.version}: {last.sentence or 'superseded'}", "dim")
+    last, result = info.last, info.result
+    if info.sentence:
+        yield Para("why", info.sentence)
+    if result is not None and result.outcome != "Promoted":
+        yield Para("cost", sentence(_cost(info, result)))
+    if result is not None and result.outcome == "Promoted" and result.unproven and "unproven" not in info.sentence:
+        weights = ", ".join(f"{s.weight_percent} %" for s in result.steps if s.unproven)
+        yield Para("note", f"Unproven at {weights}: the time was up before the evidence was enough.", "warn")
+    if info.phase in ACTIVE and last is not None and last.outcome == "Superseded":
+        yield Para("before", f"Attempt {last.number}, version {last.version}: {last.sentence or 'superseded'}", "dim")
+    if info.ask.command_result and info.ask.command_taken_up and info.ask.command_result != info.sentence:
+        yield Para("told", info.ask.command_result, "dim")
 
 
 def _cost(info: Info, last: PastInfo) -> str:
     if not last.requests:
-        return "none of its requests was counted" if last.weight_percent else "none: no traffic was moved"
+        return "none of its requests was counted" if last.weight_percent else "no traffic was moved"
     blamed = next((c for c in info.checks if c.bad == last.bad and c.state == "violated"), None)
     what = (
         "were bad" if blamed is None else "failed" if blamed.kind == "errors" else f"took more than {blamed.limit_ms or 0:g} ms"
@@ -188,16 +194,17 @@ def _cost(info: Info, last: PastInfo) -> str:
 def what_next(info: Info, command: str) -> Iterator[Block]:
     """What happens by itself and when, and what a person can do."""
     if info.late_s is not None:
-        yield Para("note", f"no controller has looked for {span(info.late_s)}: is one running?", "warn")
+        yield Para("note", f"No controller has looked for {span(info.late_s)}: is one running?", "warn")
     if not info.ask.taken_up:
         request = f" (request {info.ask.request})" if info.ask.request else ""
-        yield Para("asked", f"version {info.ask.version}{request}: no controller has taken it up yet", "warn")
+        when = "is tried when that is mended" if info.code in BLOCKS else "was not taken up by a controller yet"
+        yield Para("asked", f"Version {info.ask.version}{request} {when}.", "warn")
     if not info.ask.command_taken_up:
-        yield Para("asked", f"{info.ask.command}: no controller has taken it up yet", "warn")
+        yield Para("asked", f"{sentence(info.ask.command or '')[:-1]} was not taken up by a controller yet.", "warn")
     by_itself = "; ".join(_by_itself(info))
     label = "next"
     if by_itself:
-        yield Para(label, by_itself)
+        yield Para(label, sentence(by_itself))
         label = " "
     if commands := _commands(info, command):
         yield Table(tuple((Span(run, "strong"), Span(why and f"({why})", "dim")) for run, why in commands), label=label)
@@ -213,8 +220,6 @@ def _by_itself(info: Info) -> Iterator[str]:
         soon = f"in {span(info.deadline_s)}" if info.deadline_s > 0 else "now"
         if not near or clock(info.deadline_at).split()[0] not in info.sentence:
             yield _deadline(info, soon, clock(info.deadline_at) if near else f"{day_and_clock(info.deadline_at)} UTC")
-    if info.next_look_s is not None and info.phase != "Paused":
-        yield f"next look in {span(info.next_look_s)}"
 
 
 def _deadline(info: Info, soon: str, at: str) -> str:
@@ -236,7 +241,7 @@ def _deadline(info: Info, soon: str, at: str) -> str:
 
 
 def _commands(info: Info, command: str) -> list[tuple[str, str]]:
-    name, last = info.name, info.last
+    name, last = info.name, info.result
     if info.phase == "Paused":
         return [
             (f"{command} resume {name}", ""),
@@ -244,10 +249,10 @@ def _commands(info: Info, command: str) -> list[tuple[str, str]]:
             (f"{command} abort {name}", "all traffic back to stable"),
         ]
     if not info.ask.taken_up:
-        return []
+        return [(f"{command} explain {name}", "")] if info.phase == "Stalled" else []
     if info.phase in {"RolledBack", "Aborted"} and last is not None:
         again = f"{command} trigger {name} --version {last.version} --again"
-        return [(f"{command} explain {name}", ""), (again, "the same version is not tried again unasked")]
+        return [(f"{command} explain {name}", ""), (again, "not tried again unasked")]
     if info.phase == "Stalled":
         return [(f"{command} explain {name}", ""), (f"{command} retry {name}", "when it is mended")]
     if info.phase == "Idle" and not info.history:

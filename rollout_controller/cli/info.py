@@ -11,6 +11,10 @@ Urgency = Literal["person", "watch", "busy", "calm"]
 """Who has to look: a person must act; worth a look; it goes on by itself; nothing is going on."""
 
 
+ENDINGS = frozenset({("Succeeded", "Promoted"), ("RolledBack", "RolledBack"), ("Aborted", "Aborted"), ("Stalled", "Failed")})
+"""Which outcome of an attempt leaves which phase."""
+
+
 @dataclass(frozen=True)
 class SlotInfo:
     """One of the two places a version runs, and its share of the traffic: wanted, and seen on the route."""
@@ -30,7 +34,8 @@ class CheckInfo:
 
     name: str
     kind: Literal["errors", "latency", "gauge"]
-    state: Literal["fine", "violated", "undecided", "unknown", "over"]
+    state: Literal["fine", "violated", "undecided", "both miss", "unknown", "over"]
+    """`both miss`: stable misses the objective as well, so the canary is not blamed."""
     unknown_code: str | None
     value_share: float | None
     low_share: float | None
@@ -74,6 +79,7 @@ class PastInfo:
     started_at: float | None
     ended_at: float | None
     took_s: float
+    on_traffic_s: float | None
     ended_ago_s: float
     steps: tuple[StepInfo, ...]
     weight_percent: int
@@ -102,7 +108,6 @@ class AttemptInfo:
     step: int
     """From 1; 0 while preparing."""
     steps: tuple[StepInfo, ...]
-    on_traffic_s: float | None
     paused_s: float | None
     blind_s: float | None
     stuck_s: float | None
@@ -117,6 +122,7 @@ class AskInfo:
     command: str | None
     taken_up: bool
     command_taken_up: bool
+    command_result: str | None
 
 
 @dataclass(frozen=True)
@@ -135,12 +141,13 @@ class Info:
     stable_version: str | None
     slots: tuple[SlotInfo, ...]
     checks: tuple[CheckInfo, ...]
-    next_look_s: float | None
     late_s: float | None
-    """For how long the controller has not looked although it should have; None while it looks."""
+    """Since when nothing was heard of a controller, where one should have written; None while all is well."""
     deadline_at: float | None
+    """When the present hold ends at the latest."""
     deadline_s: float | None
-    deadline_then: Literal["Advance", "Pause", "Rollback", "Resume", "GiveUp"] | None
+    deadline_then: str | None
+    """What then: Advance, Pause, Rollback, Resume or GiveUp."""
     drifted: bool
     history: tuple[PastInfo, ...]
 
@@ -148,6 +155,12 @@ class Info:
     def last(self) -> PastInfo | None:
         """The newest attempt that is over."""
         return self.history[0] if self.history else None
+
+    @property
+    def result(self) -> PastInfo | None:
+        """The attempt that ended in the present phase; None during an attempt, and where the phase has another cause."""
+        matches = self.last is not None and (self.phase, self.last.outcome) in ENDINGS and self.code == self.last.code
+        return self.last if matches else None
 
 
 def facts(value: Any) -> Any:

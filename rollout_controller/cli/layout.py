@@ -103,8 +103,9 @@ def _table(table: Table, width: int | None) -> Iterator[Line]:
     sizes = [max(len(row[i].text) for row in rows) for i in range(columns)]
     kept = [i for i in range(columns) if sizes[i]]
     room = None if width is None else width - len(_table_lead(table, 0).text)
+    needed = [min(size, table.least or size) if i == columns - 1 else size for i, size in enumerate(sizes)]
     for column in table.drop if room is not None else ():
-        if sum(sizes[i] for i in kept) + len(gap) * (len(kept) - 1) > (room or 0) and column in kept:
+        if sum(needed[i] for i in kept) + len(gap) * (len(kept) - 1) > (room or 0) and column in kept:
             kept.remove(column)
     for number, row in enumerate(rows):
         cells = _cells([row[i] for i in kept], [sizes[i] for i in kept], gap, room)

@@ -33,12 +33,16 @@ class Head:
 
 @dataclass(frozen=True)
 class Table:
-    """Aligned columns. On a narrow terminal the columns in `drop` go, first one first; then the last one is cut."""
+    """Aligned columns. On a narrow terminal the columns in `drop` go, first one first; then the last one is cut.
+
+    `least`: cut the last one down to so many characters before any other goes; 0: not before.
+    """
 
     rows: tuple[Row, ...]
     indent: int = 0
     drop: tuple[int, ...] = ()
     label: str = ""
+    least: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
@@ -66,3 +69,23 @@ def seconds_since_1970(value: object) -> float | None:
     except ValueError:
         return None
     return None if parsed is None else parsed.replace(tzinfo=parsed.tzinfo or UTC).timestamp()
+
+
+def seconds_of(value: object, default: float) -> float:
+    """A duration as the documents have it (`1m30s`) -> seconds; the documents were checked when they were written."""
+    parts = _PART.findall(str(value or ""))
+    return sum(float(number) * _UNITS[unit] for number, unit in parts) if parts else default
+
+
+def sentence(text: str) -> str:
+    """Begun with a capital, ended with a full stop: as the controller writes its own."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def duration(text: str) -> float:
+    """`90s`, `10m`, `1h30m` -> seconds; ValueError for anything else and for zero."""
+    parts = _PART.findall(text)
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if "".join(number + unit for number, unit in parts) != text or seconds <= 0:
+        raise ValueError(f"{text!r} is not a duration; write it with its unit, for example 90s, 10m or 1h30m")
+    return seconds

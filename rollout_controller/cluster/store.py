@@ -45,7 +45,7 @@ class AlreadyExists(StoreError):
 
 
 class Conflict(StoreError):
-    """The document is not what the writer read (stale resourceVersion, failed `test` of a JSON Patch): read again, decide again."""
+    """The document is not what was read (stale resourceVersion, failed `test` of a JSON Patch): read again, decide again."""
 
 
 class Refused(StoreError):

@@ -91,11 +91,10 @@ def slots(
 
 
 def errors(kind: VerdictKind = VerdictKind.SATISFIED, bad: int = 3, of: int = 1021, **more: Any) -> Verdict:
-    known = {"value": bad / of, "interval": (0.001, 0.009)} if of else {}
+    known: dict[str, Any] = {"value": bad / of, "interval": (0.001, 0.009)} if of else {}
     stable = {"stable_value": 0.004, "stable_requests": 9100, "stable_bad": 36}
-    return Verdict(
-        slo="errors", kind="errors", verdict=kind, objective=0.01, requests=of, bad=bad, **{**known, **stable, **more}
-    )
+    known["sentence"] = f"Canary error rate {bad / max(of, 1):.1%} ({bad} of {of}), stable 0.4%."
+    return Verdict(slo="errors", kind="errors", verdict=kind, objective=0.01, requests=of, bad=bad, **{**known, **stable, **more})
 
 
 def latency(kind: VerdictKind = VerdictKind.UNDECIDED, bad: int = 42, of: int = 1021, **more: Any) -> Verdict:
@@ -156,14 +155,18 @@ def status(phase: Phase, code: str, sentence: str, **more: Any) -> RolloutStatus
         "observed_version": "2",
         "observed_request": "run-8841",
         "stable_slot": "blue",
-        "next_check_at": NOW + 6,
+        "next_check_at": NOW + 24,
+        "judge_written_at": NOW - 6,
     }
     return RolloutStatus(**{**fields, **more})
 
 
 _DONE_10 = (StepDone(weight=10, seconds=182),)
-_HARM = "canary error rate 5.2 % [3.1, 8.0] (18 of 346), stable 0.4 %: false alarm at most 0.2 %"
-_BROKEN = "version 2 cannot be loaded: failed to load 'resnet50' version 2: AttributeError: no attribute 'weights'"
+_HARM = "Canary error rate 5.2 % [3.1, 8.0] (18 of 346), stable 0.4 %: false alarm at most 0.2 %."
+_BROKEN = (
+    "Version 2 could not be loaded into green, no traffic was moved: "
+    "failed to load 'resnet50' version 2: AttributeError: no attribute 'weights'."
+)
 
 
 def _idle() -> Scene:
@@ -171,25 +174,33 @@ def _idle() -> Scene:
 
 
 def _idle_serving() -> Scene:
-    state = status(Phase.IDLE, "Serving", "version 1 serves all traffic; nothing else is asked for", slots=slots(0, version=None))
+    state = status(
+        Phase.IDLE, "Idle", "All traffic is on blue, version 1; no other version is asked for.", slots=slots(0, version=None)
+    )
     return Scene(rollout(state.model_copy(update={"observed_version": "1", "observed_request": None}), version="1", request=None))
 
 
 def _asked() -> Scene:
-    state = status(Phase.SUCCEEDED, "Promoted", "version 2 passed all four steps", slots=slots(100, role="stable"))
-    state = state.model_copy(update={"stable_slot": "green", "attempts": (record("Promoted", "Promoted", "passed"),)})
+    state = status(
+        Phase.SUCCEEDED,
+        "Promoted",
+        "Version 2 on green has all traffic: 10, 25, 50, 100 % with nothing wrong.",
+        slots=slots(100, role="stable"),
+    )
+    state = state.model_copy(
+        update={"stable_slot": "green", "attempts": (record("Promoted", "Promoted", "Version 2 on green has all traffic."),)}
+    )
     return Scene(rollout(state, version="3", request="run-8850"), POLICY)
 
 
 def _preparing() -> Scene:
-    sentence = "Triton loads version 2 into green"
+    sentence = "Bringing up version 2 in green: Triton is loading it."
     state = status(
         Phase.PREPARING,
-        "Loading",
+        "Preparing",
         sentence,
         attempt=attempt(-1, 0, age_s=12),
         slots=slots(0, ready=False, message="loading"),
-        next_deadline=NOW + 588,
     )
     return Scene(rollout(state), POLICY)
 
@@ -198,12 +209,12 @@ def _progressing() -> Scene:
     state = status(
         Phase.PROGRESSING,
         "Waiting",
-        "Waiting for latency: 4.1 % [2.9, 5.7] of 1,021 requests took more than 100 ms, at most 5 % may",
+        "Waiting for latency: canary 4.1 % slower than 100 ms [2.9, 5.7] (42 of 1,021), stable 3.8 %: no verdict yet. "
+        "Goes on at 13:10:20 at the latest (then marked unproven).",
         attempt=attempt(1, 25, steps_done=_DONE_10),
         slots=slots(25),
         verdicts=(errors(), latency(requests_needed=600)),
         guards=(gpu(),),
-        next_deadline=NOW + 130,
     )
     return Scene(rollout(state), POLICY)
 
@@ -225,7 +236,10 @@ def _rolled_back() -> Scene:
         Phase.ROLLED_BACK,
         "SloViolated",
         _HARM,
-        attempt=attempt(0, 10, first_traffic_at=NOW - 171),
+        attempt=attempt(
+            0,
+            10,
+        ),
         slots=slots(0, role="idle"),
         verdicts=(errors(VerdictKind.VIOLATED, 18, 346, interval=(0.031, 0.08)), latency(VerdictKind.SATISFIED)),
         attempts=(
@@ -246,7 +260,9 @@ def _rolled_back() -> Scene:
 
 def _succeeded(*, unproven: bool = False) -> Scene:
     done = tuple(StepDone(weight=w, seconds=182 + w, unproven=unproven and w == 25) for w in (10, 25, 50, 100))
-    sentence = "version 2 went through 10, 25, 50 and 100 % with nothing wrong"
+    sentence = "Version 2 on green has all traffic: 10, 25, 50, 100 %" + (
+        "; unproven at 25 %." if unproven else " with nothing wrong."
+    )
     state = status(
         Phase.SUCCEEDED,
         "Promoted",
@@ -260,41 +276,41 @@ def _succeeded(*, unproven: bool = False) -> Scene:
 def _paused() -> Scene:
     state = status(
         Phase.PAUSED,
-        "PausedByCommand",
-        "paused by command 7f3a at 13:02:20 UTC; the weight stays at 25 %",
+        "Paused",
+        "Paused by command 7f3a. Paused at 25 %; at 13:02:20 rolled back by itself.",
         observed_command="pause 7f3a",
-        attempt=attempt(1, 25, steps_done=_DONE_10, paused_at=NOW - 190),
+        command_result="Paused by command 7f3a. Paused at 25 %; at 13:02:20 rolled back by itself.",
+        attempt=attempt(1, 25, steps_done=_DONE_10, paused_at=NOW - 190, pause_ends_at=NOW + 86210),
         slots=slots(25),
         verdicts=(errors(), latency(VerdictKind.SATISFIED)),
         guards=(gpu(),),
-        next_deadline=NOW + 86210,
     )
     return Scene(rollout(state, command="pause 7f3a"), POLICY)
 
 
 def _aborted() -> Scene:
-    sentence = "aborted by command 9b21; all traffic is on version 1"
+    sentence = "Aborted by command 9b21."
     state = status(
         Phase.ABORTED,
-        "AbortedByCommand",
+        "Aborted",
         sentence,
         observed_command="abort 9b21",
+        command_result="Aborted by command 9b21.",
         slots=slots(0, role="idle"),
-        attempts=(record("Aborted", "AbortedByCommand", sentence, weight=25, requests=212, bad=0),),
+        attempts=(record("Aborted", "Aborted", sentence, weight=25, requests=212, bad=0),),
     )
     return Scene(rollout(state, command="abort 9b21"), POLICY)
 
 
 def _superseded() -> Scene:
-    before = record("Superseded", "Superseded", "version 3 was asked for instead", weight=25, requests=80)
+    before = record("Superseded", "Superseded", "Version 3 is asked for while version 2 was being tried.", weight=25, requests=80)
     state = status(
         Phase.PREPARING,
-        "Loading",
-        "Triton loads version 3 into green",
+        "Preparing",
+        "Bringing up version 3 in green: Triton is loading it.",
         attempt=attempt(-1, 0, age_s=4, id="a8", number=8, version="3", request="run-8850"),
         slots=slots(0, version=None),
         attempts=(before,),
-        next_deadline=NOW + 596,
     ).model_copy(update={"observed_version": "3", "observed_request": "run-8850"})
     return Scene(rollout(state, version="3", request="run-8850"), POLICY)
 
@@ -311,15 +327,17 @@ def _stalled_load() -> Scene:
 
 
 def _stalled_route() -> Scene:
-    sentence = "VirtualService 'triton' has no http route named 'resnet50'; there are 'densenet' and 'bert'"
-    state = RolloutStatus(phase=Phase.STALLED, reason=Reason(code="RouteInvalid", sentence=sentence), observed_version="2")
+    sentence = (
+        "Traffic cannot be shifted: VirtualService 'triton' has no http route named 'resnet50'; there are 'densenet' and 'bert'."
+    )
+    state = RolloutStatus(phase=Phase.STALLED, reason=Reason(code="RouteUnreadable", sentence=sentence))
     return Scene(rollout(state, request=None), POLICY)
 
 
 def _holding() -> Scene:
     sentence = (
         "Holding at 25 %: Prometheus has not answered for 40 s (connection refused). "
-        "Nobody is rolled back for that; at 13:14:50 the policy goes back to stable"
+        "Nobody is rolled back for that; at 13:14:50 the policy goes back to stable."
     )
     state = status(
         Phase.PROGRESSING,
@@ -332,7 +350,6 @@ def _holding() -> Scene:
             latency(VerdictKind.UNKNOWN, 0, 0, unknown="no-answer"),
         ),
         guards=(gpu("unknown", None),),
-        next_deadline=NOW + 560,
     )
     return Scene(rollout(state), POLICY)
 
@@ -341,7 +358,7 @@ def _drift() -> Scene:
     state = status(
         Phase.PROGRESSING,
         "Drift",
-        "Drift: the VirtualService says 50/50, we wrote 75/25 at 13:01:02; it is being restored",
+        "Drift: the VirtualService says blue 50 %, green 50 %, we wrote blue 75 %, green 25 %; restored.",
         attempt=attempt(1, 25, steps_done=_DONE_10),
         slots=slots(25, seen=50),
         verdicts=(errors(), latency()),
@@ -353,11 +370,10 @@ def _retreated() -> Scene:
     state = status(
         Phase.RETREATED,
         "Retreat",
-        "Users are back on stable: 12 of 12 canary requests failed within 5 s. Trying 25 % again at 13:06:20 (1 of 3)",
+        "Users are back on stable: 12 of 12 canary requests failed within 5 s. Trying 25 % again at 13:06:20 (1 of 3).",
         attempt=attempt(1, 0, steps_done=_DONE_10),
         slots=slots(0),
         verdicts=(errors(VerdictKind.UNDECIDED, 12, 212, interval=(0.02, 0.11)), latency()),
-        next_deadline=NOW + 50,
     )
     return Scene(rollout(state), POLICY)
 
@@ -365,13 +381,15 @@ def _retreated() -> Scene:
 def _common_cause() -> Scene:
     state = status(
         Phase.PROGRESSING,
-        "CommonCause",
-        "both versions miss the objective: canary 6.1 %, stable 5.8 %, at most 1 %; a rollback would not help; holding",
+        "BothMissObjective",
+        "Holding: both versions miss the objective (canary 6.1 %, stable 5.8 %, at most 1 %): a rollback would not help.",
         attempt=attempt(1, 25, steps_done=_DONE_10),
         slots=slots(25),
-        verdicts=(errors(VerdictKind.UNDECIDED, 62, 1021, interval=(0.045, 0.08), stable_value=0.058), latency()),
+        verdicts=(
+            errors(VerdictKind.UNDECIDED, 62, 1021, interval=(0.045, 0.08), stable_value=0.058, common_cause=True),
+            latency(),
+        ),
         guards=(gpu("over", 0.97, stable_value=0.96, over_since=NOW - 80),),
-        next_deadline=NOW + 130,
     )
     return Scene(rollout(state), POLICY)
 
@@ -381,8 +399,21 @@ def _no_controller() -> Scene:
     return Scene(scene.rollout, scene.policy, NOW + 46)
 
 
+def _refused_command() -> Scene:
+    result = "pause was not done: no attempt is under way."
+    scene = _succeeded()
+    document = {**scene.rollout, "status": {**scene.rollout["status"], "observedCommand": "pause 11aa", "commandResult": result}}
+    document["metadata"] = {**document["metadata"], "annotations": {ANNOTATION_VERSION: "2", ANNOTATION_COMMAND: "pause 11aa"}}
+    return Scene(document, scene.policy)
+
+
 def _drift_at_rest() -> Scene:
-    state = status(Phase.SUCCEEDED, "Drift", "the VirtualService says 50/50, we wrote 100/0", slots=slots(100, seen=50))
+    state = status(
+        Phase.SUCCEEDED,
+        "Drift",
+        "Drift: the VirtualService says blue 50 %, green 50 %, we wrote blue 0 %, green 100 %; left as it is.",
+        slots=slots(100, seen=50),
+    )
     return Scene(rollout(state.model_copy(update={"stable_slot": "green"})), POLICY)
 
 
@@ -407,4 +438,5 @@ SCENES: dict[str, Scene] = {
     "retreated": _retreated(),
     "common-cause": _common_cause(),
     "no-controller": _no_controller(),
+    "refused-command": _refused_command(),
 }

@@ -1,0 +1,131 @@
+"""`rollouts`: parses, runs one command, and turns every ending into an exit code and a sentence."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+
+from rollout_controller.cli import arguments
+from rollout_controller.cli.exits import CommandError, Exit
+
+ISSUES = "Please report it with the lines above; that is a fault of ours, not yours."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: the flush at exit must not fail
+        return Exit.FAILED
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except CommandError as error:
+        return _say(str(error), error.code)
+    except Exception as error:  # noqa: BLE001 - the last place where a fault can be explained
+        return _explain(error)
+    return code
+
+
+def _run(argv: list[str]) -> int:
+    parser = arguments.parser()
+    args = parser.parse_args(argv)
+    if args.program_version and args.command is None:
+        from importlib.metadata import version  # noqa: PLC0415
+
+        sys.stdout.write(f"rollouts {version('rollout-controller')}\n")
+        return Exit.FINE
+    if args.help_all or args.command is None:
+        (sys.stdout if args.help_all else sys.stderr).write(arguments.help_text())
+        return Exit.FINE if args.help_all else Exit.USAGE
+    return _COMMANDS[args.command](args)
+
+
+def _read(name: str) -> Callable[[Namespace], int]:
+    """A command of `show`, `ask` or `waiting` on the documents of an existing store."""
+
+    def run(args: Namespace) -> int:
+        from rollout_controller.cli import ask, show, waiting  # noqa: PLC0415 - not needed for --help
+        from rollout_controller.cli.session import opened  # noqa: PLC0415
+
+        commands = {
+            "status": show.status,
+            "history": show.history,
+            "explain": show.explain,
+            "trigger": ask.trigger,
+            "retry": ask.retry,
+            "command": ask.command,
+            "wait": waiting.wait,
+        }
+        with opened(args) as session:
+            return commands[name](args, session)
+
+    return run
+
+
+def _apply(args: Namespace) -> int:
+    from rollout_controller.cli.apply import apply  # noqa: PLC0415 - pydantic and YAML, half a second
+
+    return apply(args)
+
+
+def _controller(args: Namespace) -> int:
+    from rollout_controller.cli.session import local_directory, screen  # noqa: PLC0415
+
+    args.local = str(local_directory(args.local, screen(plain=True)))
+    return _elsewhere("rollout_controller.controller.main")(args)
+
+
+def _elsewhere(module: str) -> Callable[[Namespace], int]:
+    """`run(args) -> exit code` of a part with a second of imports, which only its own command pays."""
+
+    def run(args: Namespace) -> int:
+        from importlib import import_module  # noqa: PLC0415
+
+        return int(import_module(module).run(args))
+
+    return run
+
+
+_COMMANDS: dict[str, Callable[[Namespace], int]] = {
+    "status": _read("status"),
+    "list": _read("status"),
+    "history": _read("history"),
+    "explain": _read("explain"),
+    "trigger": _read("trigger"),
+    "retry": _read("retry"),
+    "wait": _read("wait"),
+    **dict.fromkeys(("pause", "resume", "promote", "abort"), _read("command")),
+    "apply": _apply,
+    "controller": _controller,
+    "lab": _elsewhere("rollout_controller.lab.command"),
+    "demo": _elsewhere("rollout_controller.lab.demo"),
+}
+
+
+def _say(sentence: str, code: int) -> int:
+    sys.stderr.write(f"error: {sentence}\n")
+    return code
+
+
+def _explain(error: Exception) -> int:
+    """What the store and the documents say is for the user; anything else is a fault of ours."""
+    from rollout_controller.api.errors import InvalidDocument  # noqa: PLC0415
+    from rollout_controller.cluster.store import StoreError  # noqa: PLC0415
+
+    if isinstance(error, StoreError):
+        return _say(str(error), Exit.FAILED)
+    if isinstance(error, InvalidDocument):
+        sys.stderr.write(f"{error}\n")
+        return Exit.USAGE
+    import traceback  # noqa: PLC0415
+
+    traceback.print_exception(error)
+    return _say(f"{type(error).__name__}: {error}\n{ISSUES}", Exit.FAILED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

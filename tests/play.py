@@ -1,0 +1,158 @@
+"""The product's own reconcile over a real SQLite store, in the pretend world: everything but the network is real."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rollout_controller import mesh
+from rollout_controller.api.errors import InvalidDocument
+from rollout_controller.api.meta import ANNOTATION_COMMAND, ANNOTATION_REQUEST, ANNOTATION_VERSION, Key, Raw, parse
+from rollout_controller.api.policy import Guard, RolloutPolicy, Slo
+from rollout_controller.api.rollout import TritonRollout
+from rollout_controller.api.status import RolloutStatus
+from rollout_controller.cluster.local import LocalStore
+from rollout_controller.cluster.store import POLICY, ROLLOUT, VIRTUAL_SERVICE, Kind, NotFound, ObjectStore
+from rollout_controller.controller.apply import Applied, Applier
+from rollout_controller.controller.observe import Observer, Sight
+from rollout_controller.controller.reconcile import Reconciler
+from rollout_controller.core.observation import GaugeReading, SliReading, SlotState, Unknown
+from rollout_controller.core.plan import Plan, Tell
+from rollout_controller.core.states import RESTING
+from rollout_controller.slo.sources import load_sources
+from tests.world import World, policy
+
+KEY = Key("vision", "resnet50")
+ROUTE = Key("vision", "triton")
+
+
+def documents() -> tuple[Raw, Raw, Raw]:
+    """The rollout, its policy and its route, as a user applies them."""
+    rollout: Raw = {
+        "apiVersion": "rollouts.triton.dev/v1alpha1",
+        "kind": "TritonRollout",
+        "metadata": {"name": KEY.name, "namespace": KEY.namespace},
+        "spec": {
+            "policy": "story",
+            "route": {"virtualService": "triton"},
+            "slots": {"blue": {"host": "triton-blue"}, "green": {"host": "triton-green"}},
+            "deploy": {"modelRepository": {"model": "resnet50"}},
+        },
+    }
+    rules = policy().to_raw()
+    rules["metadata"] = {"name": "story", "namespace": KEY.namespace}
+    destinations = [
+        {"destination": {"host": "triton-blue"}, "weight": 100},
+        {"destination": {"host": "triton-green"}, "weight": 0},
+    ]
+    route: Raw = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": "triton", "namespace": "vision", "labels": {"team": "vision"}},
+        "spec": {"hosts": ["*"], "http": [{"name": "resnet50", "route": destinations, "timeout": "2s"}]},
+    }
+    return rollout, rules, route
+
+
+class Play:
+    """A rollout in a store and a world; `start` makes a new controller, which knows only what the store knows."""
+
+    def __init__(self, path: Path, world: World) -> None:
+        self.store = LocalStore(path)
+        self.world = world
+        rollout, rules, route = documents()
+        self.store.create(POLICY, rules)
+        self.store.create(VIRTUAL_SERVICE, route)
+        self.store.create(ROLLOUT, rollout)
+        self.world.weights = self.weights
+        self.told: list[Tell] = []
+        self.invalid_documents: list[InvalidDocument] = []
+        self.start(self.store)
+
+    def start(self, store: ObjectStore) -> None:
+        """A new controller over `store`."""
+        observer = Observer(self, self, load_sources())
+        applier = Applier(store, self, self, written=lambda _kind, _document: None, clock=lambda: self.world.now)
+        self.reconciler = Reconciler(self, observer, applier, self, lambda: self.world.now)
+
+    # --- documents, straight from the store ------------------------------------------------------------------
+
+    def get(self, kind: Kind, key: Key) -> Raw | None:
+        try:
+            return self.store.get(kind, key)
+        except NotFound:
+            return None
+
+    def synced(self, kind: Kind) -> bool:
+        return kind is not None
+
+    def weights(self) -> Mapping[str, int]:
+        return mesh.read_weights(self.rollout().spec, self.store.get(VIRTUAL_SERVICE, ROUTE))
+
+    def rollout(self) -> TritonRollout:
+        return parse(TritonRollout, self.store.get(ROLLOUT, KEY))
+
+    @property
+    def status(self) -> RolloutStatus:
+        return self.rollout().status
+
+    # --- senses and hands: the world ---------------------------------------------------------------------------
+
+    def reading(self, rollout: TritonRollout, slo: Slo, canary: str, since: float) -> SliReading:
+        return self.world.reading(slo.kind, canary, since)
+
+    def gauge(self, rollout: TritonRollout, guard: Guard, canary: str) -> GaugeReading | Unknown:
+        return self.world.gauge(canary)
+
+    def slot(self, rollout: TritonRollout, slot: str) -> SlotState:
+        return self.world.slot(slot)
+
+    def load(self, rollout: TritonRollout, slot: str, version: str) -> None:
+        self.world.load(slot, version)
+
+    def warm_up(self, rollout: TritonRollout, slot: str, version: str) -> None:
+        self.world.warm_up(slot, version)
+
+    def tell(self, rollout: TritonRollout, message: Tell) -> None:
+        self.told.append(message)
+
+    def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan, applied: Applied) -> None:
+        pass
+
+    def gone(self, key: Key) -> None:
+        pass
+
+    def invalid(self, key: Key, error: InvalidDocument) -> None:
+        self.invalid_documents.append(error)
+
+    # --- what people do ----------------------------------------------------------------------------------------
+
+    def annotate(self, **annotations: str) -> None:
+        names = {"version": ANNOTATION_VERSION, "request": ANNOTATION_REQUEST, "command": ANNOTATION_COMMAND}
+        raw: dict[str, Any] = self.store.get(ROLLOUT, KEY)
+        mine = {names[short]: text for short, text in annotations.items()}
+        raw["metadata"]["annotations"] = {**(raw["metadata"].get("annotations") or {}), **mine}
+        self.store.replace(ROLLOUT, raw)
+
+    # --- turning -------------------------------------------------------------------------------------------------
+
+    def settle(self, limit: int = 20) -> None:
+        """Turn until it asks to look later than now."""
+        for _ in range(limit):
+            again = self.reconciler.reconcile(KEY)
+            if again is None or again > self.world.now:
+                return
+        raise AssertionError(f"{limit} turns at one instant: a hot loop")
+
+    def run_until_rest(self, limit_s: float = 3600) -> None:
+        end = self.world.now + limit_s
+        while self.world.now < end:
+            self.world.advance(self.world.now + self.world.window_s)
+            self.settle()
+            if self.status.phase in RESTING:
+                return
+        raise AssertionError(f"not at rest after {limit_s} s: {self.status.phase}")
+
+
+__all__ = ["KEY", "ROUTE", "Play", "RolloutPolicy"]

@@ -1,0 +1,34 @@
+"""`rollouts status` starts fast because it imports little."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.unit.cli.conftest import Shell
+
+HEAVY = {"pydantic", "kubernetes", "requests", "structlog", "rich", "yaml", "jsonpatch", "apscheduler", "tenacity", "asyncio"}
+
+
+@pytest.mark.parametrize(
+    "argv", [["status"], ["status", "resnet50", "-o", "json"], ["list"], ["explain", "resnet50"], ["--help"]]
+)
+def test_reading_imports_nothing_heavy(shell: Shell, argv: list[str]) -> None:
+    shell.put("progressing")
+    probe = (
+        "import sys; from rollout_controller.cli.main import main; code = main(sys.argv[1:]);"
+        "print('\\n'.join(sorted(name.partition('.')[0] for name in sys.modules)), file=sys.stderr); sys.exit(code)"
+    )
+    command = [sys.executable, "-c", probe, "--local", str(shell.directory), *argv]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert not HEAVY & set(done.stderr.split())
+
+
+def test_a_reader_that_goes_away_is_no_fault(shell: Shell) -> None:
+    for number in range(200):
+        shell.put("progressing", f"r{number}")
+    command = f"{sys.executable} -m rollout_controller --local {shell.directory} list -o yaml | head -1"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("rollouts:\n", "")
