@@ -13,6 +13,11 @@ def clock(instant: float) -> str:
     return datetime.fromtimestamp(instant, UTC).strftime("%H:%M:%S")
 
 
+def end_of(seconds: float, instant: float) -> str:
+    """When a wait of `seconds` ends: the clock time, with the day when it is not today's business."""
+    return clock(instant) if seconds < 12 * 3600 else datetime.fromtimestamp(instant, UTC).strftime("%H:%M on %d %b %Y")
+
+
 def span(seconds: float) -> str:
     """A duration for people: 6 s, 3m 02s, 1h 05m."""
     whole = round(seconds)
