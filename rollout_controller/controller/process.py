@@ -20,7 +20,8 @@ from rollout_controller.cluster.store import POLICY, ROLLOUT, VIRTUAL_SERVICE, K
 from rollout_controller.controller.apply import Applier
 from rollout_controller.controller.config import DATABASE_NAME, LocalConfig, load_local
 from rollout_controller.controller.errors import classify
-from rollout_controller.controller.health import HealthServer
+from rollout_controller.controller.health import Heartbeats, HealthServer
+from rollout_controller.controller.metered import MeteredStore
 from rollout_controller.controller.metrics import Metrics
 from rollout_controller.controller.observe import Observer
 from rollout_controller.controller.queue import WorkQueue
@@ -35,6 +36,8 @@ from rollout_controller.slo.sources import load_sources
 from rollout_controller.triton.prober import Prober
 
 WORKERS = 2
+SILENT_S = 30.0
+"""A loop that does not come around for this long makes /healthz fail."""
 RESYNC_S = 60
 """Every rollout is looked at within this time even if nothing says it changed; spread by its name."""
 
@@ -56,7 +59,10 @@ class Controller:
         self._died: str | None = None
         self._config = settings.config
         self.metrics = Metrics()
-        self.queue: WorkQueue[Key] = WorkQueue(on_wait=self.metrics.queue_waited)
+        store = MeteredStore(store, self.metrics)
+        self.queue: WorkQueue[Key] = WorkQueue(on_wait=self.metrics.queue_wait.observe)
+        self.metrics.watch_queue(self.queue.figures)
+        self.beats = Heartbeats()
         sources = load_sources()
         prometheus = Prometheus(self._config.prometheus.url)
         self.reader = SliReader(
@@ -67,14 +73,26 @@ class Controller:
         self.witness = LiveWitness(self.senses, self.metrics)
         self.documents = DocumentCache(store, (ROLLOUT, POLICY, VIRTUAL_SERVICE), on_change=self.changed, on_death=self.die)
         instance = f"{socket.gethostname()}-{os.getpid()}"
-        self.teller = EventTeller(store, instance=instance, clock=time.time, on_death=self.die)
+        told = self.metrics.notifications
+        self.teller = EventTeller(
+            store, instance=instance, clock=time.time, on_death=self.die, on_outcome=lambda o: told.labels("event", o).inc()
+        )
         applier = Applier(store, self.senses, self.teller, written=self.documents.put, clock=time.time)
         self.reconciler = Reconciler(
             self.documents, Observer(self.documents, self.senses, sources), applier, self.witness, time.time
         )
-        self.schedule = Schedule(on_death=self.die, metrics=self.metrics)
-        self.health = HealthServer(settings.metrics_port, self.metrics, ready=self.not_ready)
+        self.schedule = Schedule(on_death=self.die, listener=self.metrics)
+        self.health = HealthServer(
+            self.metrics.registry,
+            live={"loops": self.beats.problem},
+            ready={"documents": self.not_ready},
+            host="127.0.0.1",
+            port=settings.metrics_port,
+        )
         self._tick = 0
+        self._ticked = self.beats.expect("tick", SILENT_S)
+        self._was_read = self.beats.expect("read", SILENT_S)
+        self._last_read: dict[str, tuple[int, int]] = {}
 
     # --- what wakes a rollout ----------------------------------------------------------------------------------
 
@@ -88,6 +106,7 @@ class Controller:
 
     def tick(self) -> None:
         """Once a second: a slice of all rollouts is looked at, so that within a minute all were."""
+        self._ticked()
         self._tick = (self._tick + 1) % RESYNC_S
         for key in self.documents.keys(ROLLOUT):
             if hash_slice(key) == self._tick:
@@ -95,19 +114,21 @@ class Controller:
 
     def read(self) -> None:
         """Read what is due; every rollout in an attempt is looked at when there is something new."""
-        before = {name: stats.windows + stats.queries for name, stats in self.reader.stats().items()}
+        self._was_read()
         self.reader.read(time.time())
-        after = {name: stats.windows + stats.queries for name, stats in self.reader.stats().items()}
-        if after != before:
+        read = {name: (stats.windows, stats.queries) for name, stats in self.reader.stats().items()}
+        if read != self._last_read:
+            self._last_read = read
             for key in self.witness.active():
                 self.queue.add(key)
 
     def work(self) -> None:
         """One worker's loop."""
+        beat = self.beats.expect(threading.current_thread().name, SILENT_S)
         try:
             while not self._end.is_set():
                 key = self.queue.get(timeout_s=1.0)
-                self.health.beat(threading.current_thread().name)
+                beat()
                 if key is not None:
                     self.one(key)
         except BaseException as error:  # noqa: BLE001 - a loop that dies ends the process
@@ -115,21 +136,19 @@ class Controller:
 
     def one(self, key: Key) -> None:
         """One turn of one rollout; whatever goes wrong with it is its own trouble, not the others'."""
-        began = time.perf_counter()
-        outcome = "done"
         try:
-            again = self.reconciler.reconcile(key)
+            with self.metrics.turn():
+                again = self.reconciler.reconcile(key)
             self.queue.forget(key)
             if again is not None:
                 self.queue.add_after(key, again - time.time())
         except Exception as error:  # noqa: BLE001 - classified, logged, tried again with back-off
-            outcome = classify(error)
+            trouble = classify(error)
             delay = self.queue.add_rate_limited(key)
-            say = self._log.exception if outcome == "bug" else self._log.warning
-            say("a turn failed", rollout=str(key), kind=outcome, error=str(error), again_in_s=round(delay, 2))
+            say = self._log.exception if trouble == "bug" else self._log.warning
+            say("a turn failed", rollout=str(key), trouble=trouble, error=str(error), again_in_s=round(delay, 2))
         finally:
             self.queue.done(key)
-            self.metrics.reconciled(outcome, time.perf_counter() - began)
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -160,7 +179,7 @@ class Controller:
         self.schedule.every(1.0, "tick", self.tick)
         self.schedule.every(min(0.25, self._config.prometheus.window / 4), "read", self.read)
         self.schedule.start()
-        self._log.info("started", pid=os.getpid(), metrics=self.health.url)
+        self._log.info("started", pid=os.getpid(), metrics_port=self.health.port)
         self._end.wait()
         self._log.info("ending", because=self._died or "asked to")
         self.schedule.stop()

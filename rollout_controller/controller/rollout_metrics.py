@@ -16,7 +16,6 @@ from rollout_controller.api.status import AttemptRecord, Phase, RolloutStatus, V
 
 ROLLBACK_BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0)
 DURATION_BUCKETS_S = (10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0, 43200.0, 86400.0)
-DRIFT_CODES = frozenset({"Drift", "DriftAbort"})
 MOST_UNKNOWN_GAP_S = 60.0
 """Longest time between two turns that is put down to Unknown; a longer one means that nobody looked."""
 
@@ -71,13 +70,17 @@ class RolloutMetrics(Collector):
                 known = self._known[key] = _Known(status, now)
             else:
                 _count_unknown(known, now)
-                if _drifts(status) and not _drifts(known.status):
-                    known.drifts += 1
             for attempt in status.attempts:
                 if attempt.ended_at >= self.counts_from:
                     _count_end(known, attempt)
             known.counted &= {i for a in status.attempts for i in (a.id, f"{a.id}/off")}
             known.status, known.at = status, now
+
+    def drifted(self, key: Key) -> None:
+        """Somebody else moved the route's weights."""
+        with self._lock:
+            if key in self._known:
+                self._known[key].drifts += 1
 
     def forget(self, key: Key) -> None:
         """The rollout is gone, and its series with it."""
@@ -104,10 +107,6 @@ def _count_unknown(known: _Known, now: float) -> None:
     for reason in {v.unknown or "unspecified" for v in known.status.verdicts if v.verdict is VerdictKind.UNKNOWN}:
         if known.status.attempt is not None:
             known.unknown_s[reason] += gap_s
-
-
-def _drifts(status: RolloutStatus) -> bool:
-    return status.reason is not None and status.reason.code in DRIFT_CODES
 
 
 def _count_end(known: _Known, attempt: AttemptRecord) -> None:

@@ -13,7 +13,7 @@ import structlog
 from rollout_controller.api.meta import GROUP, Raw
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.cluster.store import EVENT, AlreadyExists, ObjectStore, StoreError
-from rollout_controller.controller.retry import retrying
+from rollout_controller.controller.retry import Retry
 from rollout_controller.core.plan import Tell
 
 BACKLOG = 10_000
@@ -37,6 +37,7 @@ class EventTeller:
         self._on_death, self._on_outcome = on_death, on_outcome
         self._waiting: queue.Queue[Raw | None] = queue.Queue(BACKLOG)
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
+        self._retry = Retry()
         self._log = structlog.get_logger("rollouts")
 
     def start(self) -> None:
@@ -90,7 +91,7 @@ class EventTeller:
     def write(self, event: Raw) -> str:
         """Write one event; gives what became of it: written, known or failed."""
         try:
-            retrying()(self._store.create, EVENT, event)
+            self._retry("event", lambda: self._store.create(EVENT, event))
         except AlreadyExists:
             return "known"
         except StoreError as error:

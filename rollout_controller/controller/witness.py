@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
 
 import structlog
@@ -10,7 +11,6 @@ import structlog
 from rollout_controller.api.errors import InvalidDocument
 from rollout_controller.api.meta import Key
 from rollout_controller.api.rollout import TritonRollout
-from rollout_controller.api.status import RolloutStatus
 from rollout_controller.controller.apply import Applied
 from rollout_controller.controller.metrics import Metrics
 from rollout_controller.controller.observe import Sight
@@ -36,21 +36,12 @@ class LiveWitness:
             self._users["RolloutPolicy", Key(key.namespace, rollout.spec.policy)].add(key)
             (self._active.discard if plan.status.phase in RESTING else self._active.add)(key)
         self._senses.aim(rollout, sight.policy, plan.status)
-        self._metrics.record(key, plan.status)
-        self._figures(key, rollout.status, plan, applied)
+        self._metrics.rollouts.record(key, plan.status, time.time())
+        if any(isinstance(action, Tell) and action.code.startswith("Drift") for action in plan.actions):
+            self._metrics.rollouts.drifted(key)
         moved = next((dict(a.weights) for a in plan.actions if isinstance(a, SetWeights)), None)
         if moved is not None:
             self._log.info("weights written", rollout=str(key), phase=str(plan.status.phase), weights=moved, code=plan.reason.code)
-
-    def _figures(self, key: Key, before: RolloutStatus, plan: Plan, applied: Applied) -> None:
-        attempt = plan.status.attempt
-        if applied.moved_at is not None and attempt is not None and attempt.ending == "RolledBack" and attempt.last_sample_at:
-            self._metrics.rolled_back(key, applied.moved_at - attempt.last_sample_at)
-        ended = plan.status.attempts[:1]
-        if ended and ended[0].ended_at != (before.attempts[0].ended_at if before.attempts else None):
-            self._metrics.attempt_ended(key, ended[0])
-        if any(isinstance(a, Tell) and a.code.startswith("Drift") for a in plan.actions):
-            self._metrics.drifted(key)
 
     def gone(self, key: Key) -> None:
         with self._lock:
@@ -58,7 +49,7 @@ class LiveWitness:
             for users in self._users.values():
                 users.discard(key)
         self._senses.forget(key)
-        self._metrics.forget(key)
+        self._metrics.rollouts.forget(key)
 
     def invalid(self, key: Key, error: InvalidDocument) -> None:
         self._log.error("a TritonRollout that cannot be used", rollout=str(key), error=str(error))

@@ -50,8 +50,8 @@ class Ended:
 class Lab:
     """One lab in one directory; several in different directories do not touch each other.
 
-    As a context manager it runs in the foreground: its servers die with this process, however that ends. They follow the thread that
-    called `up`, so call it from the main thread or from one that lives as long.
+    As a context manager it runs in the foreground: its servers die with this process, however that ends. They follow
+    the thread that called `up`, so call it from the main thread or from one that lives as long.
     """
 
     def __init__(self, directory: Path, say: Say = lambda _line: None) -> None:
@@ -64,7 +64,8 @@ class Lab:
         """Start everything and load `version` into the first slot; the second stays empty.
 
         A lab that is up already is left as it is. Detached: the servers go on after this process.
-        Whatever interrupts the start, nothing stays behind. Raises LabFailed, MissingPart, BuildFailed, ServerFailed or TritonRefused.
+        Whatever interrupts the start, nothing stays behind. Raises LabFailed, MissingPart, BuildFailed, ServerFailed
+        or TritonRefused.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         with self._alone():
@@ -73,9 +74,9 @@ class Lab:
                 self._say(f"the lab in {self.directory} is up already: nothing was changed")
                 return found.info
             if found.state == "partly":
+                lives, ended = ", ".join(found.alive), ", ".join(found.dead) or "unknown"
                 raise LabFailed(
-                    f"in {self.directory} runs part of a lab ({', '.join(found.alive)}; ended: {', '.join(found.dead) or 'unknown'}): "
-                    "end it first with `rollouts lab down`"
+                    f"in {self.directory} runs part of a lab ({lives}; ended: {ended}): end it first with `rollouts lab down`"
                 )
             self._tethered = not detached
             try:

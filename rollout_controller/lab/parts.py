@@ -1,4 +1,4 @@
-"""Finds or makes the real servers: Envoy and Triton from their packages, Prometheus from PATH or built once from its Go module."""
+"""Finds or makes the real servers: Envoy and Triton from packages, Prometheus from PATH or built once from its Go module."""
 
 from __future__ import annotations
 

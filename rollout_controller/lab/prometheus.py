@@ -30,7 +30,8 @@ class Target:
 
 
 def pod_labels(pod: str, container: str, namespace: str = NAMESPACE) -> tuple[tuple[str, str], ...]:
-    return (("namespace", namespace), ("pod", pod), ("container", container))
+    """Labels of a target in a pod. `instance` is the pod, too: a lab that is started again has other ports, yet the same series."""
+    return (("namespace", namespace), ("pod", pod), ("container", container), ("instance", pod))
 
 
 def envoy_target(admin_port: int) -> Target:

@@ -74,16 +74,20 @@ def remove_shared_memory(home: Path) -> None:
 
 
 def load_version(base: str, version: int, model: str = MODEL) -> None:
-    """Load the model with one version pinned. Raises TritonRefused.
+    """Load the model with one version pinned, and wait until that version is ready. Raises TritonRefused.
 
     The override replaces the whole config (one without inputs comes up READY and answers nobody), so it is made from the config
-    that Triton itself reports. That needs one load from disk, which is pinned to version 1.
+    that Triton itself reports. Where nothing is loaded yet, that needs one load from disk, which is pinned to version 1.
     """
-    _post(base, f"/v2/repository/models/{model}/load", {})
-    config = json.loads(_get(base, f"/v2/models/{model}/config"))
-    if config["version_policy"] != {"specific": {"versions": [version]}}:
-        config["version_policy"] = {"specific": {"versions": [version]}}
-        _post(base, f"/v2/repository/models/{model}/load", {"parameters": {"config": json.dumps(config)}})
+    try:
+        config = json.loads(_get(base, f"/v2/models/{model}/config"))
+    except TritonRefused:
+        _post(base, f"/v2/repository/models/{model}/load", {})
+        config = json.loads(_get(base, f"/v2/models/{model}/config"))
+    pinned = {"specific": {"versions": [version]}}
+    if config["version_policy"] != pinned:
+        override = json.dumps({**config, "version_policy": pinned})
+        _post(base, f"/v2/repository/models/{model}/load", {"parameters": {"config": override}})
     _get(base, f"/v2/models/{model}/versions/{version}/ready")
 
 

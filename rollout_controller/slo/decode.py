@@ -76,7 +76,8 @@ def _failed(entry: Tally | None, is_bad: Callable[[str], bool]) -> Pair:
         return ABSENT, ABSENT
     if not entry.grown:
         return NO_BASELINE, NO_BASELINE
-    return _exact(sum(entry.grown.values()), sum(grown for value, grown in entry.grown.items() if is_bad(value)))
+    failed = [grown for value, grown in entry.grown.items() if is_bad(value)]
+    return _exact(sum(entry.grown.values(), 0.0), sum(failed, 0.0))
 
 
 def _slow(entry: Tally | None, edge_ms: float) -> Pair:

@@ -107,7 +107,7 @@ class Prometheus:
         limit = min(self.timeout_s, timeout_s) if timeout_s is not None else self.timeout_s
         deadline = time.monotonic() + limit
         try:
-            status, body = self._post(call, form | {"timeout": f"{limit:.3f}s"} | self._params, limit, deadline)
+            status, body = self._post(call, form | {"timeout": f"{max(round(limit * 1000), 1)}ms"} | self._params, limit, deadline)
         except TokenError as error:
             return Unknown("no-answer", f"Prometheus at {self.url} was not asked: {error}")
         except requests.RequestException as error:

@@ -19,7 +19,7 @@ def digits(share: float) -> str:
         return f"{min(floor(hundredths * 10) / 10, 99.9):.1f}"
     if round(hundredths, 1) >= 10:
         return f"{hundredths:.0f}"
-    if round(hundredths, 1) >= 0.1:
+    if hundredths >= 0.095:
         return f"{hundredths:.1f}"
     hundredths = max(hundredths, 0.001)
     return f"{hundredths:.{-_exponent(hundredths)}f}"

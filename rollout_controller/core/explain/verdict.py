@@ -44,7 +44,7 @@ def undecided(verdict: Verdict, *, suspicious: bool, judged_from: float | None) 
     `suspicious`: too much speaks for harm to go on. `judged_from`: in the grace after an increase, its end.
     """
     if verdict.requests == 0:
-        return f"{_subject(verdict)}: no requests to the canary yet"
+        return "no requests to the canary yet"
     text = f"{measured(verdict)}, {_at_most(verdict)}: no verdict yet"
     if judged_from is not None:
         return f"{text}; warming up, judged from {clock(judged_from)} on"

@@ -19,8 +19,9 @@ from rollout_controller.core.observation import Counts, Window
 
 _JOINED = 0.95 / 4
 """Of the tolerance: joined windows that last this long are judged (a quarter, less what a timer may be early)."""
-_LONGEST = 0.5
-"""Of the tolerance: a longer window has no higher speed limit, so that a hiccup of half the tolerance stays harmless in it."""
+_LONGEST = 1 / 3
+"""Of the tolerance: a longer window has no higher speed limit. A hiccup of half the tolerance touches at most three windows
+that long, so it cannot reach the threshold by itself, whatever the scrape interval."""
 
 
 @dataclass(frozen=True)

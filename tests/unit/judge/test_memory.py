@@ -1,0 +1,155 @@
+"""The memory: each window counts once, whenever it comes and however often the controller restarts."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rollout_controller.api.evidence import JudgeState
+from rollout_controller.core.judge import StepView, assess
+from rollout_controller.core.observation import SliReading, Unknown, Window
+from tests.unit.judge.worlds import T0, play, policy, readings, row, step, window
+
+SPEC = policy(grace="20s")
+
+
+@st.composite
+def courses(draw: st.DrawFn) -> tuple[list[Window], list[Window]]:
+    """Two SLOs' windows in a row, of uneven lengths."""
+    at = 0.0
+    errors: list[Window] = []
+    latency: list[Window] = []
+    for _ in range(draw(st.integers(1, 30))):
+        end = at + draw(st.floats(0.5, 40))
+        for windows in (errors, latency):
+            total, stable = draw(st.integers(0, 50)), draw(st.integers(0, 300))
+            windows.append(window(at, end, (total, draw(st.integers(0, total))), (stable, draw(st.integers(0, min(stable, 5))))))
+        at = end
+    return errors, latency
+
+
+def through_json(state: JudgeState) -> JudgeState:
+    return JudgeState.model_validate(json.loads(json.dumps(state.to_raw())))
+
+
+views = st.builds(lambda first, started: step(1, first + started, first=first), first=st.floats(0, 30), started=st.floats(0, 200))
+
+
+@settings(max_examples=60, deadline=None)
+@given(courses(), views)
+def test_a_batch_after_a_restart_decides_as_one_window_at_a_time(
+    course: tuple[list[Window], list[Window]], view: StepView
+) -> None:
+    errors, latency = course
+    batch = assess(SPEC, view, None, readings(errors=errors, latency=latency), T0)
+    one = assess(SPEC, view, None, {}, T0)
+    for e, s in zip(errors, latency, strict=True):
+        one = assess(SPEC, view, one.state, readings(errors=[e], latency=[s]), T0)
+    assert (one.state, one.verdicts, one.harm, one.harm_at) == (batch.state, batch.verdicts, batch.harm, batch.harm_at)
+
+
+@settings(max_examples=60, deadline=None)
+@given(courses(), views)
+def test_what_was_written_goes_on_bit_for_bit(course: tuple[list[Window], list[Window]], view: StepView) -> None:
+    kept = written = None
+    for e, s in zip(*course, strict=True):
+        kept = assess(SPEC, view, kept, readings(errors=[e], latency=[s]), T0).state
+        written = through_json(assess(SPEC, view, written, readings(errors=[e], latency=[s]), T0).state)
+    assert written == kept
+    assert written is not None
+    assert json.dumps(written.to_raw()) == json.dumps(kept.to_raw() if kept else None)
+
+
+@settings(max_examples=60, deadline=None)
+@given(courses(), views, st.data())
+def test_late_repeated_and_overlapping_windows_change_nothing(
+    course: tuple[list[Window], list[Window]], view: StepView, data: st.DataObject
+) -> None:
+    errors, _ = course
+    clean = play(SPEC, view, errors)
+    state = None
+    for index, each in enumerate(errors):
+        seen = data.draw(st.lists(st.sampled_from(errors[: index + 1]), max_size=3))
+        overlapping = [window(w.start - T0 - 1, w.end - T0 + 0.25, (9, 9)) for w in seen if w.end < each.end]
+        state = assess(SPEC, view, state, readings(errors=[each]), T0).state
+        state = assess(SPEC, view, state, readings(errors=[*seen, *overlapping]), T0).state
+    assert state == clean.state
+
+
+def test_windows_of_one_weight_are_joined_to_a_quarter_of_the_tolerance() -> None:
+    short = play(policy(), step(), row([((5, 1), (20, 0))] * 9, 5)).state.slos["errors"]
+    long = play(policy(), step(), row([((15, 3), (60, 0))] * 3, 15)).state.slos["errors"]
+    assert short.questions == long.questions
+    assert short.pending is None
+    more = play(policy(), step(), row([((5, 1), (20, 0))] * 10, 5)).state.slos["errors"]
+    assert more.questions == short.questions
+    assert more.pending is not None
+    assert (more.pending.seconds, more.pending.canary.total) == (5.0, 5)
+
+
+def test_a_joined_window_never_mixes_two_weights() -> None:
+    first = play(policy(), step(), row([((5, 1), (20, 0))] * 2, 5))
+    assert first.state.slos["errors"].questions["absolute"].log_weights == ()
+    second = play(policy(), step(1, 10), row([((9, 0), (20, 0))], 5, 10), first.state).state.slos["errors"]
+    assert second.questions["absolute"].start_left == 0.7 - 0.4
+    assert second.pending is not None
+    assert second.pending.canary.total == 9
+    assert second.new_step
+
+
+def test_a_window_across_a_change_of_weight_is_counted_but_is_no_evidence() -> None:
+    before = play(policy(), step(), row([((5, 0), (20, 0))] * 3, 15))
+    across = play(policy(), step(1, 50), [window(45, 60, (30, 30), (20, 0))], before.state)
+    old, new = before.state.slos["errors"], across.state.slos["errors"]
+    assert new.questions == old.questions
+    assert new.step_canary == old.step_canary
+    assert new.canary.bad == 30
+    assert new.stable_bins != old.stable_bins
+
+
+def test_latency_in_the_grace_is_no_evidence_but_errors_are() -> None:
+    spec = policy(grace="60s")
+    windows = row([((50, 50), (450, 0))] * 4, 15)
+    for name, silent in (("latency", True), ("errors", False)):
+        result = play(spec, step(), windows, name=name)
+        evidence = result.state.slos[name]
+        assert (evidence.questions["absolute"].log_weights == ()) is silent
+        assert evidence.canary.total == 200
+    late = play(spec, step(), row([((50, 50), (450, 0))] * 9, 15), name="latency")
+    assert late.harm_at == T0 + 60 + 75
+
+
+def test_impossible_counts_are_dropped_and_said() -> None:
+    good = play(policy(), step(), row([((50, 0), (450, 0))] * 3, 15))
+    for impossible in ((10, 11), (-1, 0), (10, -1)):
+        result = play(policy(), step(), [window(45, 60, impossible, (5, 0))], good.state)
+        verdict = result.verdicts[0]
+        assert (verdict.verdict, verdict.unknown, verdict.requests) == ("Unknown", "bad-data", 150)
+        assert "since 08:00:45 UTC" in verdict.sentence
+        after = play(policy(), step(), [window(60, 75, (10, 0), (5, 0))], result.state)
+        assert (after.verdicts[0].unknown, after.verdicts[0].requests) == (None, 160)
+
+
+def test_what_cannot_be_seen_is_unknown_and_its_evidence_is_kept() -> None:
+    good = play(policy(), step(), row([((50, 0), (450, 0))] * 3, 15))
+    problem = Unknown("no-answer", "Prometheus has not answered (connection refused)", T0 + 50)
+    blind = assess(policy(), step(), good.state, {"errors": SliReading((), problem)}, T0 + 100)
+    errors, latency = blind.verdicts
+    assert (errors.verdict, errors.unknown, errors.requests) == ("Unknown", "no-answer", 150)
+    assert errors.sentence == (
+        "canary error rate cannot be seen since 08:00:50 UTC: Prometheus has not answered (connection refused)"
+    )
+    assert (latency.verdict, latency.unknown) == ("Unknown", "not-read-yet")
+    assert blind.state == good.state
+
+
+def test_a_changed_objective_begins_anew() -> None:
+    old = play(policy(), step(), row([((50, 3), (450, 0))] * 3, 15)).state
+    raw: Any = policy().model_dump(by_alias=True, mode="json", exclude_none=True)
+    raw["slos"][0]["errorRate"]["max"] = "2%"
+    changed = play(type(policy()).model_validate(raw), step(), row([((50, 3), (450, 0))] * 4, 15), old)
+    assert changed.verdicts[0].requests == 50
+    assert changed.verdicts[0].objective == 0.02
