@@ -10,7 +10,7 @@ from rollout_controller import mesh
 from rollout_controller.api.meta import Key, Raw
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Phase
-from rollout_controller.cluster.store import ROLLOUT, VIRTUAL_SERVICE, Conflict, Kind, ObjectStore
+from rollout_controller.cluster.store import ROLLOUT, VIRTUAL_SERVICE, Conflict, Kind, NotFound, ObjectStore
 from rollout_controller.core.observation import Observation, RouteState
 from rollout_controller.core.plan import LoadVersion, Plan, SetWeights, Tell, WarmUp, WriteStatus
 
@@ -66,7 +66,13 @@ class Applier:
         for action in plan.actions:
             match action:
                 case SetWeights():
-                    self._set_weights(rollout, seen, action, insist=plan.status.phase is Phase.ROLLING_BACK)
+                    back = plan.status.phase is Phase.ROLLING_BACK
+                    try:
+                        self._set_weights(rollout, seen, action, insist=back)
+                    except (NotFound, mesh.RouteProblem):
+                        if not back:
+                            raise
+                        continue  # no route, no traffic to move: the status says so, and in the end gives up
                     applied = Applied(applied.document, self._clock())
                 case WriteStatus():
                     version = rollout.metadata.resource_version

@@ -41,7 +41,9 @@ class LiveWitness:
             self._metrics.rollouts.drifted(key)
         moved = next((dict(a.weights) for a in plan.actions if isinstance(a, SetWeights)), None)
         if moved is not None:
-            self._log.info("weights written", rollout=str(key), phase=str(plan.status.phase), weights=moved, code=plan.reason.code)
+            self._log.info(
+                "weights written", rollout=str(key), phase=str(plan.status.phase), weights=moved, code=plan.reason.code
+            )
 
     def gone(self, key: Key) -> None:
         with self._lock:

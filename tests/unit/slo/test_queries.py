@@ -15,7 +15,11 @@ from rollout_controller.slo.sources import CountSource, GaugeSource, Identity, l
 
 SOURCES = load_sources()
 COUNTS = [source for source in SOURCES.values() if isinstance(source, CountSource)]
-NAMES = st.lists(st.text(max_size=20) | st.sampled_from(["a.b", "a|b", '"', "\\", "a\nb", "`", "{}", "\x00", "é", "$1"]), min_size=1, max_size=5)
+NAMES = st.lists(
+    st.text(max_size=20) | st.sampled_from(["a.b", "a|b", '"', "\\", "a\nb", "`", "{}", "\x00", "é", "$1"]),
+    min_size=1,
+    max_size=5,
+)
 
 
 def all_queries(source: CountSource, identities: list[Identity], window_ms: int) -> list[str]:
@@ -25,7 +29,9 @@ def all_queries(source: CountSource, identities: list[Identity], window_ms: int)
     for long_baseline in (False, True):
         found += [
             queries.error_counts(source, source.errors, identities, window_ms, long_baseline=long_baseline),
-            queries.latency_counts(source, source.latency.metric, (0.5, 1.8e6), identities, window_ms, long_baseline=long_baseline),
+            queries.latency_counts(
+                source, source.latency.metric, (0.5, 1.8e6), identities, window_ms, long_baseline=long_baseline
+            ),
         ]
     return [*found, *(queries.seen(source, source.errors.metric, identities, histogram=h) for h in (False, True))]
 
