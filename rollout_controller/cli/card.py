@@ -207,7 +207,9 @@ def what_next(info: Info, command: str) -> Iterator[Block]:
         yield Para(label, sentence(by_itself))
         label = " "
     if commands := _commands(info, command):
-        yield Table(tuple((Span(run, "strong"), Span(why and f"({why})", "dim")) for run, why in commands), label=label)
+        yield Table(
+            tuple((Span(run, "strong"), Span(why and f"({why})", "dim")) for run, why in commands), label=label, drop=(1,)
+        )
 
 
 def _by_itself(info: Info) -> Iterator[str]:

@@ -12,6 +12,7 @@ from rollout_controller.cli.page import Blank, Block, Flow, Head, Line, Page, Pa
 ROOMY = 100
 """Characters from which gaps and bars are wide."""
 INDENT = 2
+_HELD = "\N{NO-BREAK SPACE}"
 WIDE_BAR, NARROW_BAR = 40, 24
 
 
@@ -154,5 +155,5 @@ def _para(para: Para, width: int | None) -> Iterator[Line]:
 
 def _wrapped(text: str, room: int) -> list[str]:
     """Lines of at most `room` characters; a number and its `%` or unit stay together."""
-    held = re.sub(r"(?<=\d) (?=(%|ms|s|of)\b|%)", "\N{NO-BREAK SPACE}", text)
-    return [part.replace("\N{NO-BREAK SPACE}", " ") for part in textwrap.wrap(held, room, break_on_hyphens=False)]
+    held = re.sub(r"(?<=\d) (?=%|(ms|s)\b)", _HELD, re.sub(r"(?<=\d) of (?=\d)", f"{_HELD}of{_HELD}", text))
+    return [part.replace(_HELD, " ") for part in textwrap.wrap(held, room, break_on_hyphens=False)]
