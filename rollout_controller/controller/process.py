@@ -75,7 +75,7 @@ class Controller:
         self.teller = EventTeller(
             store, instance=instance, clock=time.time, on_death=self.die, on_outcome=lambda o: told.labels("event", o).inc()
         )
-        applier = Applier(store, self.senses, self.teller, written=self.documents.put, clock=time.time)
+        applier = Applier(store, self.senses, self.teller, written=self.documents.put)
         self.reconciler = Reconciler(
             self.documents, Observer(self.documents, self.senses, sources), applier, self.witness, time.time
         )

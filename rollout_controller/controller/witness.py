@@ -11,7 +11,6 @@ import structlog
 from rollout_controller.api.errors import InvalidDocument
 from rollout_controller.api.meta import Key
 from rollout_controller.api.rollout import TritonRollout
-from rollout_controller.controller.apply import Applied
 from rollout_controller.controller.metrics import Metrics
 from rollout_controller.controller.observe import Sight
 from rollout_controller.controller.senses import LiveSenses
@@ -29,7 +28,7 @@ class LiveWitness:
         self._users: dict[tuple[str, Key], set[Key]] = defaultdict(set)
         self._active: set[Key] = set()
 
-    def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan, applied: Applied) -> None:
+    def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan) -> None:
         key = rollout.metadata.key
         with self._lock:
             self._users["VirtualService", Key(key.namespace, rollout.spec.route.virtual_service)].add(key)
