@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rollout_controller.api.policy import PolicySpec, Step
-from rollout_controller.api.status import Attempt, Outcome, Phase, Reason, RolloutStatus, StepDone, Verdict, VerdictKind
+from rollout_controller.api.status import Attempt, Outcome, Phase, Reason, StepDone, Verdict, VerdictKind
 from rollout_controller.core.explain import phase as explain
 from rollout_controller.core.guards import read_guards, tripped
 from rollout_controller.core.judge import StepView, assess
 from rollout_controller.core.observation import RouteState, Unknown
-from rollout_controller.core.phases.endings import adopted_request, at, echoed, interrupted, leave, new_command
+from rollout_controller.core.phases.endings import adopted_request, at, echoed, interrupted, leave, new_command, refused
 from rollout_controller.core.states import Event
 from rollout_controller.core.turn import ACTIVE_LOOK_S, Decision, Turn, evolve
 
@@ -322,7 +322,7 @@ def _obey(turn: Turn, verb: str, ident: str) -> Decision:
         decision = advance(turn, unproven=True)
         return replace(decision, status=echoed(decision.status, verb, ident, decision.reason.sentence))
     why = "nothing is paused" if verb == "resume" else _no_such(verb)
-    return _go_on(at(turn, echoed(turn.status, verb, ident, explain.command_refused(verb, why))))
+    return _go_on(at(turn, refused(turn.status, verb, ident, why)))
 
 
 def _obey_paused(turn: Turn, verb: str, ident: str) -> Decision:
@@ -331,7 +331,7 @@ def _obey_paused(turn: Turn, verb: str, ident: str) -> Decision:
         decision = _resume(turn, to_next=verb != "resume" or turn.attempt.resume_to == "next")
         return replace(decision, status=echoed(decision.status, verb, ident, decision.reason.sentence))
     why = "it is paused already" if verb == "pause" else _no_such(verb)
-    status: RolloutStatus = echoed(turn.status, verb, ident, explain.command_refused(verb, why))
+    status = refused(turn.status, verb, ident, why)
     reason = status.reason or explain.paused("a person", turn.attempt.weight, None, "")
     return Decision(status, reason, turn.now + ACTIVE_LOOK_S)
 

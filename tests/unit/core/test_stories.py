@@ -266,11 +266,11 @@ def test_no_traffic_at_all_waits_and_then_does_what_the_policy_says() -> None:
 
 def test_signs_of_harm_are_not_taken_to_more_users_by_time_alone() -> None:
     told = story(
-        undecided={"after": "4m"}, judge={"tolerance": {"errors": "5m", "latency": "5m"}}, hold={"min": "30s", "timeout": "20m"}
+        undecided={"after": "5m"}, judge={"tolerance": {"errors": "5m", "latency": "5m"}}, hold={"min": "30s", "timeout": "20m"}
     )
     told.ask("3")
     told.settle()
-    told.run(270)
+    told.run(325)
     assert told.weights == {"blue": 90, "green": 10}
     assert told.status.reason is not None
     assert told.status.reason.code == "SignsOfHarm"
