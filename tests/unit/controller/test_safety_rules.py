@@ -227,4 +227,3 @@ def test_a_policy_that_is_missing_is_said_and_mended(tmp_path: Path) -> None:
     rules["metadata"] = {"name": "story", "namespace": "vision"}
     played.store.create(POLICY, rules)
     until(played, Phase.SUCCEEDED, 2000)
-
