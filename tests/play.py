@@ -14,7 +14,7 @@ from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import RolloutStatus
 from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.store import POLICY, ROLLOUT, VIRTUAL_SERVICE, Kind, NotFound, ObjectStore
-from rollout_controller.controller.apply import Applied, Applier
+from rollout_controller.controller.apply import Applier
 from rollout_controller.controller.observe import Observer, Sight
 from rollout_controller.controller.reconcile import Reconciler
 from rollout_controller.core.observation import GaugeReading, SliReading, SlotState, Unknown
@@ -73,7 +73,7 @@ class Play:
     def start(self, store: ObjectStore) -> None:
         """A new controller over `store`."""
         observer = Observer(self, self, load_sources())
-        applier = Applier(store, self, self, written=lambda _kind, _document: None, clock=lambda: self.world.now)
+        applier = Applier(store, self, self, written=lambda _kind, _document: None)
         self.reconciler = Reconciler(self, observer, applier, self, lambda: self.world.now)
 
     # --- documents, straight from the store ------------------------------------------------------------------
@@ -117,7 +117,7 @@ class Play:
     def tell(self, rollout: TritonRollout, message: Tell) -> None:
         self.told.append(message)
 
-    def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan, applied: Applied) -> None:
+    def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan) -> None:
         pass
 
     def gone(self, key: Key) -> None:

@@ -54,6 +54,8 @@ class Slo(Model):
     def _one_question(self) -> Slo:
         if (self.error_rate is None) == (self.latency is None):
             raise ValueError("needs exactly one question|errorRate: {max: 1%} or latency: {quantile: 0.95, max: 100ms}")
+        if self.grace is not None and self.error_rate is not None:
+            raise ValueError("grace on errors|only a latency SLO may have a grace: errors count at once")
         if not 0 < self.bad_share <= 0.5:
             raise ValueError(f"allows {self.bad_share:.4g} of the requests to be bad|more than 0% and at most 50%")
         return self

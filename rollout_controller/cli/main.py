@@ -44,24 +44,17 @@ def _run(argv: list[str]) -> int:
     return _COMMANDS[args.command](args)
 
 
-def _read(name: str) -> Callable[[Namespace], int]:
-    """A command of `show`, `ask` or `waiting` on the documents of an existing store."""
+def _on_documents(module: str, function: str) -> Callable[[Namespace], int]:
+    """A command on the documents of an existing store; only its own module is imported."""
 
     def run(args: Namespace) -> int:
-        from rollout_controller.cli import ask, show, waiting  # noqa: PLC0415 - not needed for --help
-        from rollout_controller.cli.session import opened  # noqa: PLC0415
+        from importlib import import_module  # noqa: PLC0415
 
-        commands = {
-            "status": show.status,
-            "history": show.history,
-            "explain": show.explain,
-            "trigger": ask.trigger,
-            "retry": ask.retry,
-            "command": ask.command,
-            "wait": waiting.wait,
-        }
+        from rollout_controller.cli.session import opened  # noqa: PLC0415 - not needed for --help
+
+        command: Callable[[Namespace, object], int] = getattr(import_module(f"rollout_controller.cli.{module}"), function)
         with opened(args) as session:
-            return commands[name](args, session)
+            return command(args, session)
 
     return run
 
@@ -76,6 +69,7 @@ def _controller(args: Namespace) -> int:
     from rollout_controller.cli.session import local_directory, screen  # noqa: PLC0415
 
     args.local = str(local_directory(args.local, screen(plain=True)))
+    args.log_format = args.log_format or ("console" if sys.stderr.isatty() else "json")
     return _elsewhere("rollout_controller.controller.main")(args)
 
 
@@ -91,14 +85,14 @@ def _elsewhere(module: str) -> Callable[[Namespace], int]:
 
 
 _COMMANDS: dict[str, Callable[[Namespace], int]] = {
-    "status": _read("status"),
-    "list": _read("status"),
-    "history": _read("history"),
-    "explain": _read("explain"),
-    "trigger": _read("trigger"),
-    "retry": _read("retry"),
-    "wait": _read("wait"),
-    **dict.fromkeys(("pause", "resume", "promote", "abort"), _read("command")),
+    "status": _on_documents("show", "status"),
+    "list": _on_documents("show", "status"),
+    "history": _on_documents("show", "history"),
+    "explain": _on_documents("show", "explain"),
+    "trigger": _on_documents("ask", "trigger"),
+    "retry": _on_documents("ask", "retry"),
+    "wait": _on_documents("waiting", "wait"),
+    **dict.fromkeys(("pause", "resume", "promote", "abort"), _on_documents("ask", "command")),
     "apply": _apply,
     "controller": _controller,
     "lab": _elsewhere("rollout_controller.lab.command"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rollout_controller.cli.build import ACTIVE
 from rollout_controller.cli.card import PHASE_TONES, STATE_TONES, head, reasons, slots, what_next
 from rollout_controller.cli.info import CheckInfo, Info, PastInfo
-from rollout_controller.cli.page import Blank, Block, Page, Para, Row, Span, Table, Tone
+from rollout_controller.cli.page import Blank, Block, Flow, Page, Para, Row, Span, Table, Tone
 from rollout_controller.cli.words import count, day_and_clock, percent, span
 
 URGENCIES = ("person", "watch", "busy", "calm")
@@ -93,7 +93,7 @@ def _since(info: Info) -> str:
 def history(info: Info) -> Page:
     """The last ten attempts, newest first."""
     if not info.history:
-        return (Para("", f"{info.name} has no attempt behind it yet.", size=0),)
+        return (Flow((Span(f"{info.name} has no attempt behind it yet."),)),)
     titles = ("#", "VERSION", "OUTCOME", "ENDED (UTC)", "TOOK", "REACHED", "BAD", "REQUEST", "WHY")
     header = tuple(Span(title, "dim", right=title in {"#", "REACHED", "BAD"}) for title in titles)
     return (Table((header, *(_past(past) for past in info.history)), drop=(7, 3, 4, 6), least=24),)

@@ -46,7 +46,8 @@ class LocalStore:
     """Documents in one SQLite file, for any number of threads and processes.
 
     A write of a kind that has a projection is committed only after the projection was written, so what the store says
-    is what the outside does. All processes that write must be given the same projections.
+    is what the outside does. A file that was once opened with a projection takes writes of its kind only through stores
+    that have it, too.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class LocalStore:
         self._log_rows = log_rows
         self._log_bytes = log_bytes
         self._bell = Bell(self._database.newest)
+        self._remember_projections()
 
     @property
     def path(self) -> Path:
@@ -155,6 +157,7 @@ class LocalStore:
         try:
             with self._database.write() as connection:
                 (version,) = connection.execute("SELECT version + 1 FROM head").fetchone()
+                self._check_projected(connection, kind)
                 document = change(connection, version)
                 if document is None:
                     return self._load(connection, kind, key)
@@ -187,6 +190,21 @@ class LocalStore:
         if floor != before:
             connection.execute("DELETE FROM changes WHERE version <= ?", (floor,))
             connection.execute("UPDATE head SET floor = ?, log_bytes = ?", (floor, total))
+
+    def _remember_projections(self) -> None:
+        with self._database.read() as connection:
+            known = {name for (name,) in connection.execute("SELECT kind FROM projected")}
+        for name in {projection.kind.name for projection in self._projections} - known:
+            with self._database.write() as connection:
+                connection.execute("INSERT OR IGNORE INTO projected VALUES (?)", (name,))
+
+    def _check_projected(self, connection: sqlite3.Connection, kind: Kind) -> None:
+        if any(projection.kind == kind for projection in self._projections):
+            return
+        if connection.execute("SELECT 1 FROM projected WHERE kind = ?", (kind.name,)).fetchone():
+            raise Refused(
+                f"a {kind.name} in {self.path} is written with the file that follows it, and this process does not know it"
+            )
 
     def _project(self, connection: sqlite3.Connection, kinds: set[Kind]) -> None:
         for projection in self._projections:

@@ -20,6 +20,7 @@ _TABLES = (
     "CREATE TABLE documents (kind TEXT, namespace TEXT, name TEXT, body TEXT NOT NULL, PRIMARY KEY (kind, namespace, name))",
     "CREATE TABLE changes (version INTEGER PRIMARY KEY, kind TEXT, namespace TEXT, type TEXT, size INTEGER, body TEXT)",
     "CREATE TABLE head (version INTEGER NOT NULL, floor INTEGER NOT NULL, log_bytes INTEGER NOT NULL)",
+    "CREATE TABLE projected (kind TEXT PRIMARY KEY)",
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA}",
 )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Protocol
 
 from rollout_controller import mesh
 from rollout_controller.api.meta import Key, Raw
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Phase
-from rollout_controller.cluster.store import ROLLOUT, VIRTUAL_SERVICE, Conflict, Kind, ObjectStore
+from rollout_controller.cluster.store import ROLLOUT, VIRTUAL_SERVICE, Conflict, Kind, NotFound, ObjectStore
 from rollout_controller.core.observation import Observation, RouteState
 from rollout_controller.core.plan import LoadVersion, Plan, SetWeights, Tell, WarmUp, WriteStatus
 
@@ -32,14 +32,6 @@ class Teller(Protocol):
     def tell(self, rollout: TritonRollout, message: Tell) -> None: ...
 
 
-@dataclass(frozen=True)
-class Applied:
-    """What came of a plan: the rollout's document as last written (None: not written), and when traffic was moved."""
-
-    document: Raw | None = None
-    moved_at: float | None = None
-
-
 class Applier:
     """Carries out plans. `written` hears of every document written, so that readers see their own writes."""
 
@@ -50,36 +42,39 @@ class Applier:
         teller: Teller,
         *,
         written: Callable[[Kind, Raw], None],
-        clock: Callable[[], float],
     ) -> None:
         self._store, self._hands, self._teller = store, hands, teller
-        self._written, self._clock = written, clock
+        self._written = written
 
-    def apply(self, rollout: TritonRollout, seen: Observation, plan: Plan) -> Applied:
-        """Perform the actions in order.
+    def apply(self, rollout: TritonRollout, seen: Observation, plan: Plan) -> Raw | None:
+        """Perform the actions in order; gives the rollout's document if it was written.
 
         Raises:
             StoreError: the first action that fails ends the turn; the next turn decides anew.
             mesh.RouteProblem: the route cannot take the weights.
         """
-        applied = Applied()
+        document: Raw | None = None
         for action in plan.actions:
             match action:
                 case SetWeights():
-                    self._set_weights(rollout, seen, action, insist=plan.status.phase is Phase.ROLLING_BACK)
-                    applied = Applied(applied.document, self._clock())
+                    back = plan.status.phase is Phase.ROLLING_BACK
+                    try:
+                        self._set_weights(rollout, seen, action, insist=back)
+                    except (NotFound, mesh.RouteProblem):
+                        if not back:
+                            raise
+                        # no route, no traffic to move: the status says so, and in the end gives up
                 case WriteStatus():
                     version = rollout.metadata.resource_version
                     document = self._store.replace_status(ROLLOUT, rollout.metadata.key, plan.status.to_raw(), version)
                     self._written(ROLLOUT, document)
-                    applied = Applied(document, applied.moved_at)
                 case LoadVersion():
                     self._hands.load(rollout, action.slot, action.version)
                 case WarmUp():
                     self._hands.warm_up(rollout, action.slot, action.version)
                 case Tell():
                     self._teller.tell(rollout, action)
-        return applied
+        return document
 
     def _set_weights(self, rollout: TritonRollout, seen: Observation, action: SetWeights, *, insist: bool) -> None:
         """Patch what was observed. A rollback does not give up because somebody else wrote in between: it reads again."""

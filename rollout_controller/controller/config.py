@@ -18,7 +18,8 @@ DATABASE_NAME = "rollouts.db"
 
 class PrometheusConfig(Model):
     """Where metrics are read. `window`: one batch of queries this often, at least the scrape interval; `lag`: how long a
-    scrape takes until its samples can be queried."""
+    scrape takes until its samples can be queried.
+    """
 
     url: str
     window: Duration = 5.0
@@ -54,7 +55,9 @@ def load_local(directory: Path) -> LocalConfig:
     try:
         raw = yaml.safe_load(path.read_text())
     except FileNotFoundError:
-        missing = FieldError("", "there is no such file", "`rollouts lab up` writes one; docs/local.md says what is in it", str(path))
+        missing = FieldError(
+            "", "there is no such file", "`rollouts lab up` writes one; docs/local.md says what is in it", str(path)
+        )
         raise InvalidDocument(str(path), [missing]) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InvalidDocument(str(path), [FieldError("", str(error), "YAML text that can be read", str(path))]) from None

@@ -6,6 +6,7 @@ from typing import Literal
 
 from rollout_controller.api.errors import InvalidDocument
 from rollout_controller.cluster.store import AlreadyExists, Conflict, Expired, NotFound, Refused, Unavailable
+from rollout_controller.mesh import RouteProblem
 from rollout_controller.triton.errors import TritonRefused, TritonUnreachable
 
 Trouble = Literal["stalled", "waiting", "transient", "conflict", "bug"]
@@ -22,6 +23,7 @@ _KINDS: tuple[tuple[type[BaseException], Trouble], ...] = (
     (Refused, "stalled"),
     (TritonRefused, "stalled"),
     (InvalidDocument, "stalled"),
+    (RouteProblem, "stalled"),
 )
 
 

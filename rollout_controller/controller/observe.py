@@ -23,7 +23,6 @@ from rollout_controller.core.observation import (
 )
 from rollout_controller.slo.sources import Sources, check_policy
 
-
 BEFORE_S = 300.0
 """Stable is watched from this long before the attempt: a stable that misses its objective already must be known."""
 

@@ -20,7 +20,7 @@ from rollout_controller.cluster.store import POLICY, ROLLOUT, VIRTUAL_SERVICE, K
 from rollout_controller.controller.apply import Applier
 from rollout_controller.controller.config import DATABASE_NAME, LocalConfig, load_local
 from rollout_controller.controller.errors import classify
-from rollout_controller.controller.health import Heartbeats, HealthServer
+from rollout_controller.controller.health import HealthServer, Heartbeats
 from rollout_controller.controller.metered import MeteredStore
 from rollout_controller.controller.metrics import Metrics
 from rollout_controller.controller.observe import Observer
@@ -65,9 +65,7 @@ class Controller:
         self.beats = Heartbeats()
         sources = load_sources()
         prometheus = Prometheus(self._config.prometheus.url)
-        self.reader = SliReader(
-            prometheus, sources, window_s=self._config.prometheus.window, lag_s=self._config.prometheus.lag
-        )
+        self.reader = SliReader(prometheus, sources, window_s=self._config.prometheus.window, lag_s=self._config.prometheus.lag)
         self.prober = Prober(on_change=self.queue.add, on_death=self.die)
         self.senses = LiveSenses(self.reader, self.prober, sources, self._config.triton)
         self.witness = LiveWitness(self.senses, self.metrics)
@@ -77,7 +75,7 @@ class Controller:
         self.teller = EventTeller(
             store, instance=instance, clock=time.time, on_death=self.die, on_outcome=lambda o: told.labels("event", o).inc()
         )
-        applier = Applier(store, self.senses, self.teller, written=self.documents.put, clock=time.time)
+        applier = Applier(store, self.senses, self.teller, written=self.documents.put)
         self.reconciler = Reconciler(
             self.documents, Observer(self.documents, self.senses, sources), applier, self.witness, time.time
         )

@@ -11,7 +11,7 @@ from rollout_controller.api.meta import Key, Raw, parse
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import RolloutStatus
 from rollout_controller.cluster.store import ROLLOUT
-from rollout_controller.controller.apply import Applied, Applier
+from rollout_controller.controller.apply import Applier
 from rollout_controller.controller.observe import Documents, Observer, Sight
 from rollout_controller.core.decide import decide
 from rollout_controller.core.plan import Plan
@@ -20,7 +20,7 @@ from rollout_controller.core.plan import Plan
 class Witness(Protocol):
     """Learns of every turn: keeps feeders aimed at what matters, and figures for /metrics."""
 
-    def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan, applied: Applied) -> None: ...
+    def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan) -> None: ...
 
     def gone(self, key: Key) -> None: ...
 
@@ -63,12 +63,11 @@ class Reconciler:
         sight = self._observer.see(rollout, status)
         plan = decide(rollout, sight.policy, sight.observation, round(self._clock(), 3), status)
         self._memory.pop(key, None)
-        applied = self._applier.apply(rollout, sight.observation, plan)
-        written = applied.document
+        written = self._applier.apply(rollout, sight.observation, plan)
         if written is not None:
             rollout = rollout.model_copy(update={"status": plan.status, "metadata": _metadata(rollout, written)})
         self._memory[key] = Memory(written or document, rollout, plan.status)
-        self._witness.turned(rollout, sight, plan, applied)
+        self._witness.turned(rollout, sight, plan)
         return plan.look_again
 
     def _recall(self, key: Key, document: Raw) -> tuple[TritonRollout | None, RolloutStatus]:

@@ -16,6 +16,7 @@ from rollout_controller.slo.sources import Sources
 from rollout_controller.slo.wants import wants_of
 from rollout_controller.triton.prober import Prober
 
+
 class LiveSenses:
     """Reads the feeders' memory; `aim` tells them what to keep fresh."""
 

@@ -11,7 +11,6 @@ import structlog
 from rollout_controller.api.errors import InvalidDocument
 from rollout_controller.api.meta import Key
 from rollout_controller.api.rollout import TritonRollout
-from rollout_controller.controller.apply import Applied
 from rollout_controller.controller.metrics import Metrics
 from rollout_controller.controller.observe import Sight
 from rollout_controller.controller.senses import LiveSenses
@@ -29,7 +28,7 @@ class LiveWitness:
         self._users: dict[tuple[str, Key], set[Key]] = defaultdict(set)
         self._active: set[Key] = set()
 
-    def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan, applied: Applied) -> None:
+    def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan) -> None:
         key = rollout.metadata.key
         with self._lock:
             self._users["VirtualService", Key(key.namespace, rollout.spec.route.virtual_service)].add(key)
@@ -41,7 +40,9 @@ class LiveWitness:
             self._metrics.rollouts.drifted(key)
         moved = next((dict(a.weights) for a in plan.actions if isinstance(a, SetWeights)), None)
         if moved is not None:
-            self._log.info("weights written", rollout=str(key), phase=str(plan.status.phase), weights=moved, code=plan.reason.code)
+            self._log.info(
+                "weights written", rollout=str(key), phase=str(plan.status.phase), weights=moved, code=plan.reason.code
+            )
 
     def gone(self, key: Key) -> None:
         with self._lock:

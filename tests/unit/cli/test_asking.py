@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from rollout_controller.api.names import Raw
+from rollout_controller.api.names import Key, Raw
 from rollout_controller.cli import fetch
 from rollout_controller.cli.build import build
 from rollout_controller.cli.exits import Exit
 from rollout_controller.cli.waiting import Target, outcome
 from rollout_controller.cluster.local import LocalStore
-from rollout_controller.cluster.store import Conflict
+from rollout_controller.cluster.store import ROLLOUT, Conflict
 from tests.unit.cli.conftest import Shell
 from tests.unit.cli.gallery import NOW, SCENES, record
 
@@ -42,7 +42,7 @@ def obey(shell: Shell, result: str, **changes: Any) -> None:
     before = asked(shell.rollout()).get("command")
     shell.when(
         lambda document: asked(document).get("command") != before,
-        lambda document: shell.set_status(observedCommand=asked(document)["command"], commandResult=result, **changes),
+        lambda document: shell.set_status(observedCommand=asked(document)["command"], commandResult=result, commandDone="was not done" not in result, **changes),
     )
 
 
@@ -189,7 +189,12 @@ def test_a_request_id_is_not_enough_the_version_counts_too() -> None:
 
 def test_a_deleted_rollout_ends_the_wait(shell: Shell) -> None:
     shell.put("progressing")
-    shell.when(lambda _: True, lambda _: (time.sleep(0.2), shell.store.delete(fetch.ROLLOUT, fetch.Key("vision", "resnet50")))[1])
+
+    def delete(_: Raw) -> None:
+        time.sleep(0.2)
+        shell.store.delete(ROLLOUT, Key("vision", "resnet50"))
+
+    shell.when(lambda _: True, delete)
     code, _, err = shell.run("wait", "resnet50", "--timeout", "5s")
     assert code == 1
     assert "was deleted" in err
@@ -269,7 +274,7 @@ def test_conflicts_are_tried_again_a_bounded_number_of_times(
 def test_annotations_of_others_are_kept(shell: Shell) -> None:
     before = shell.put("progressing")
     shell.store.patch(
-        fetch.ROLLOUT, fetch.Key("vision", "resnet50"), [{"op": "add", "path": "/metadata/annotations/team", "value": "vision"}]
+        ROLLOUT, Key("vision", "resnet50"), [{"op": "add", "path": "/metadata/annotations/team", "value": "vision"}]
     )
     shell.run("pause", "resnet50", "--no-wait")
     assert shell.annotation("version") == "2"
@@ -289,7 +294,7 @@ def test_conflict_is_what_a_stale_write_gives(shell: Shell) -> None:
     shell.set_status(observedCommand="x")
     with pytest.raises(Conflict):
         shell.store.patch(
-            fetch.ROLLOUT,
-            fetch.Key("vision", "resnet50"),
+            ROLLOUT,
+            Key("vision", "resnet50"),
             [{"op": "test", "path": "/metadata/resourceVersion", "value": stale["metadata"]["resourceVersion"]}],
         )

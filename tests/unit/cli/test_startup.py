@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.unit.cli.conftest import Shell
 
+ROOT = Path(__file__).parents[3]
 HEAVY = {"pydantic", "kubernetes", "requests", "structlog", "rich", "yaml", "jsonpatch", "apscheduler", "tenacity", "asyncio"}
 
 
@@ -22,7 +25,9 @@ def test_reading_imports_nothing_heavy(shell: Shell, argv: list[str]) -> None:
         "print('\\n'.join(sorted(name.partition('.')[0] for name in sys.modules)), file=sys.stderr); sys.exit(code)"
     )
     command = [sys.executable, "-c", probe, "--local", str(shell.directory), *argv]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=30, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
     assert not HEAVY & set(done.stderr.split())
 
 
@@ -30,5 +35,12 @@ def test_a_reader_that_goes_away_is_no_fault(shell: Shell) -> None:
     for number in range(200):
         shell.put("progressing", f"r{number}")
     command = f"{sys.executable} -m rollout_controller --local {shell.directory} list -o yaml | head -1"
-    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        ["/bin/sh", "-c", command],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert (done.stdout, done.stderr) == ("rollouts:\n", "")

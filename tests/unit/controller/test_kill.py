@@ -103,6 +103,8 @@ def test_kill_at_every_write(tmp_path: Path, world: str, landed: bool) -> None:
         play, _ = attempt(tmp_path / f"{k}.db", WORLDS[world], k, landed=landed)
         got = play.status.attempts[0]
         assert dict(play.weights()) == dict(calm.weights()), f"killed at write {k}"
-        assert (play.status.phase, got.outcome, got.reason) == (calm.status.phase, wanted.outcome, wanted.reason), f"write {k}"
+        assert (play.status.phase, got.outcome, got.reason.code) == (calm.status.phase, wanted.outcome, wanted.reason.code), k
+        if play.world.now == calm.world.now:  # else the attempt met other requests, and its numbers are others
+            assert got.reason == wanted.reason, f"killed at write {k}"
         assert [s.weight for s in got.steps_done] == [s.weight for s in wanted.steps_done], f"killed at write {k}"
         assert play.status.stable_slot == calm.status.stable_slot

@@ -29,10 +29,25 @@ def ask(body: Any, status: int = 200, **options: Any) -> Answer | Unknown:
 @pytest.mark.parametrize(
     ("status", "body", "code", "sentence"),
     [
-        (422, {"status": "error", "errorType": "execution", "error": "too many samples"}, "server-error", 'answered 422: "too many samples"'),
-        (400, {"status": "error", "errorType": "bad_data", "error": "parse error"}, "server-error", 'answered 400: "parse error"'),
+        (
+            422,
+            {"status": "error", "errorType": "execution", "error": "too many samples"},
+            "server-error",
+            'answered 422: "too many samples"',
+        ),
+        (
+            400,
+            {"status": "error", "errorType": "bad_data", "error": "parse error"},
+            "server-error",
+            'answered 400: "parse error"',
+        ),
         (503, "Service Unavailable", "server-error", 'answered 503 with no JSON of its API: "Service Unavailable"'),
-        (200, "<html>\n<title>Log in</title>", "server-error", 'answered 200 with no JSON of its API: "<html> <title>Log in</title>"'),
+        (
+            200,
+            "<html>\n<title>Log in</title>",
+            "server-error",
+            'answered 200 with no JSON of its API: "<html> <title>Log in</title>"',
+        ),
         (302, "", "server-error", 'answered 302 with no JSON of its API: ""'),
         (200, '"x"', "server-error", "no JSON of its API"),
         (200, {"status": "error", "errorType": "timeout"}, "server-error", 'answered 200: "timeout"'),
@@ -57,7 +72,9 @@ def test_infos_are_kept_and_are_no_fault() -> None:
 def test_query_headers_params_and_token_go_with_each_request(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("first\n")
-    prometheus = Prometheus(URL, headers={"X-Scope-OrgID": "t"}, params={"partial_response": "false"}, token_file=token, timeout_s=3)
+    prometheus = Prometheus(
+        URL, headers={"X-Scope-OrgID": "t"}, params={"partial_response": "false"}, token_file=token, timeout_s=3
+    )
     with responses.RequestsMock() as wire:
         wire.post(f"{URL}/api/v1/query", json=GOOD)
         wire.post(f"{URL}/api/v1/query_range", json={"status": "success", "data": {"resultType": "matrix", "result": []}})
@@ -65,7 +82,7 @@ def test_query_headers_params_and_token_go_with_each_request(tmp_path: Path) -> 
         token.write_text("second")
         prometheus.range("up", 10, 30, 10, timeout_s=1)
         first, second = (call.request for call in wire.calls)
-    assert first.headers["Authorization"], second.headers["Authorization"] == ("Bearer first", "Bearer second")
+    assert [r.headers["Authorization"] for r in (first, second)] == ["Bearer first", "Bearer second"]
     assert first.headers["X-Scope-OrgID"] == "t"
     assert str(first.body) == "query=up&time=12.500&timeout=3000ms&partial_response=false"
     assert str(second.body) == "query=up&start=10.000&end=30.000&step=10.000&timeout=1000ms&partial_response=false"

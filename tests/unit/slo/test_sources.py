@@ -49,7 +49,12 @@ def test_a_policy_that_can_work_has_no_fault(source: str, limit: str) -> None:
     [
         (errors("isto"), "source", "'isto' is not a source", "did you mean 'istio'?"),
         (errors("dcgm"), "source", "'dcgm' is a gauge", "envoy, istio, istio-grpc"),
-        (latency("istio", "120ms"), "latency.max", "120ms is not a bucket edge of source 'istio'", "edges near it: 100ms, 250ms."),
+        (
+            latency("istio", "120ms"),
+            "latency.max",
+            "120ms is not a bucket edge of source 'istio'",
+            "edges near it: 100ms, 250ms.",
+        ),
         (latency("istio", "0.2ms"), "latency.max", "0.2ms is not", "edges near it: 0.5ms."),
         (latency("envoy", "20h"), "latency.max", "72000000ms is not", "edges near it: 3600000ms."),
         (errors("istio-grpc", codes=["4xx"]), "errorRate.codes", "has no classes of status", "leave codes out"),
@@ -102,7 +107,9 @@ def test_a_bad_source_file_is_refused_with_file_and_place(change: dict[str, Any]
 
 
 def test_a_file_of_ones_own_replaces_a_shipped_source(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("{name: envoy, kind: counts, identity: {envoy_cluster_name: 'outbound|8000|{subset}|{host}'}}")
+    (tmp_path / "a.yaml").write_text(
+        "{name: envoy, kind: counts, identity: {envoy_cluster_name: 'outbound|8000|{subset}|{host}'}}"
+    )
     source = load_sources(tmp_path)["envoy"]
     assert isinstance(source, CountSource)
     assert source.identify(Slot(host="triton", subset="v2"), "ns") == ("outbound|8000|v2|triton",)
@@ -131,7 +138,7 @@ def test_identities_of_slots_with_and_without_workload() -> None:
 def test_pods_are_found_by_the_name_of_their_workload(kind: str, pod: str, mine: bool) -> None:
     dcgm = SOURCES["dcgm"]
     assert isinstance(dcgm, GaugeSource)
-    assert bool(dcgm.pod_pattern("triton", kind).fullmatch(pod)) is mine
+    assert dcgm.is_pod(pod, "triton", kind) is mine
 
 
 def test_a_rollout_wants_each_slo_and_guard_of_both_slots() -> None:

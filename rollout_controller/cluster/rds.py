@@ -1,0 +1,163 @@
+"""The VirtualService in Envoy's words: a route file that Envoy reads by itself whenever it is replaced (file-based RDS)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from rollout_controller.api.errors import InvalidDocument
+from rollout_controller.api.names import Raw
+from rollout_controller.cluster.rds_match import matches
+from rollout_controller.cluster.rds_read import Faults, Node
+from rollout_controller.cluster.store import VIRTUAL_SERVICE, Kind
+
+_TYPE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+_SPEC_FIELDS = ("hosts", "http", "gateways", "exportTo")
+_HTTP_FIELDS = ("name", "match", "route", "timeout", "rewrite", "retries")
+_DOMAIN = re.compile(r"\*|\*?[^*\s]+|[^*\s]+\*")
+_MAX_WEIGHT = 2**31 - 1
+_MAX_SUM = 2**32 - 1
+NO_TIMEOUT = "0s"
+"""Istio's default: a route without `timeout` has none. Envoy's own default of 15 s would cut long inferences."""
+
+
+def route_configuration(virtual_services: Sequence[Raw], *, name: str) -> Raw:
+    """Envoy's RouteConfiguration `name` that does what the VirtualServices say.
+
+    The cluster of a destination is its host, with `|subset` if it has one; a destination's port is the cluster's affair.
+    A destination of weight 0 is left out, a lone one takes all, shares are weight / sum. Envoy does not retry unless asked.
+    `gateways` and `exportTo` are about places that are not here, and are passed over.
+
+    Raises:
+        InvalidDocument: something in a document cannot be translated; names every field path.
+    """
+    hosts: list[Raw] = []
+    taken: dict[str, str] = {}
+    for document in virtual_services:
+        faults = Faults()
+        host = _virtual_host(document, faults)
+        for index, domain in enumerate(host["domains"]):
+            if domain.lower() in taken:
+                faults.add(
+                    f"spec.hosts[{index}]", f"{domain!r} has its routes in {taken[domain.lower()]} already", "each host once"
+                )
+            taken[domain.lower()] = f"VirtualService {host['name']}"
+        if faults.found:
+            raise InvalidDocument(f"VirtualService {host['name']!r}", faults.found)
+        hosts.append(host)
+    return {"name": name, "virtual_hosts": hosts, "ignore_port_in_host_matching": True}
+
+
+class RdsProjection:
+    """Keeps Envoy's route file in line with the VirtualServices of a LocalStore; see `local.Projection`.
+
+    The file is replaced by rename, so that Envoy reads the old one or the new one. Without any VirtualService there is
+    nothing to say, and the file stays as it is: a deleted document moves no traffic.
+    """
+
+    def __init__(self, path: Path | str, *, name: str) -> None:
+        """`name` is the `route_config_name` of Envoy's bootstrap."""
+        self.path = Path(path)
+        self._name = name
+
+    @property
+    def kind(self) -> Kind:
+        return VIRTUAL_SERVICE
+
+    def __call__(self, documents: Sequence[Raw]) -> None:
+        """Raises InvalidDocument; OSError with the file's name."""
+        if not documents:
+            return
+        routes = {"@type": _TYPE, **route_configuration(documents, name=self._name)}
+        version = f"{zlib.crc32(json.dumps(routes, sort_keys=True).encode()):08x}"
+        text = json.dumps({"version_info": version, "resources": [routes]}, indent=1)  # JSON is YAML
+        _write_whole(self.path, text.encode())
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Replaces a file by another or leaves it as it is; raises OSError with the file's name."""
+    half = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file() and path.read_bytes() == content:
+            return
+        with half.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        half.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def _virtual_host(document: Raw, faults: Faults) -> Raw:
+    metadata = document.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    spec = Node(document.get("spec"), "spec", faults).map(_SPEC_FIELDS)
+    domains = [_domain(host) for host in spec.at("hosts").list(needed="for example ['*']")]
+    routes = [route for http in spec.at("http").list(needed="at least one http route") for route in _routes(http)]
+    name = f"{metadata.get('namespace', 'default')}/{metadata.get('name')}"
+    return {"name": name, "domains": domains, "routes": routes}
+
+
+def _domain(host: Node) -> str:
+    domain = host.text()
+    if domain and not _DOMAIN.fullmatch(domain):
+        host.fault(f"{domain!r} is no host", "a host name, '*', or one that begins or ends with '*'")
+    return domain
+
+
+def _routes(http: Node) -> list[Raw]:
+    """One Envoy route per match of an http route, all with the same action."""
+    http = http.map(_HTTP_FIELDS)
+    name = {"name": http.at("name").text()} if http.has("name") else {}
+    action = _action(http)
+    return [{**name, "match": match, "route": action} for match in matches(http.at("match"))]
+
+
+def _action(http: Node) -> Raw:
+    action: Raw = {**_clusters(http.at("route")), "timeout": NO_TIMEOUT}
+    if http.has("timeout"):
+        action["timeout"] = http.at("timeout").duration()
+    if http.has("rewrite"):
+        action["prefix_rewrite"] = http.at("rewrite").map(("uri",)).at("uri").text()
+    if http.has("retries"):
+        retries = http.at("retries").map(("attempts", "perTryTimeout", "retryOn"))
+        if attempts := retries.at("attempts").whole(0, 100, default=0):
+            policy: Raw = {"num_retries": attempts, "retry_on": "connect-failure,refused-stream,unavailable,cancelled"}
+            if retries.has("retryOn"):
+                policy["retry_on"] = retries.at("retryOn").text()
+            if retries.has("perTryTimeout"):
+                policy["per_try_timeout"] = retries.at("perTryTimeout").duration()
+            action["retry_policy"] = policy
+    return action
+
+
+def _clusters(route: Node) -> Raw:
+    """Where a route's requests go: one cluster, or several by weight."""
+    entries = [entry.map(("destination", "weight")) for entry in route.list(needed="at least one destination")]
+    weighted = [(_cluster(entry.at("destination")), entry.at("weight").whole(0, _MAX_WEIGHT, default=0)) for entry in entries]
+    total = sum(weight for _, weight in weighted)
+    if len(weighted) > 1 and total == 0:
+        route.fault("the weights sum to 0: no destination would get traffic", "at least one weight over 0")
+    if total > _MAX_SUM:
+        route.fault(f"the weights sum to {total:,}", f"at most {_MAX_SUM:,} together")
+    used = [(cluster, weight) for cluster, weight in weighted if weight > 0 or len(weighted) == 1]
+    if len(used) == 1:
+        return {"cluster": used[0][0]}
+    return {"weighted_clusters": {"clusters": [{"name": cluster, "weight": weight} for cluster, weight in used]}}
+
+
+def _cluster(destination: Node) -> str:
+    destination = destination.map(("host", "subset", "port"))
+    host = destination.at("host").text()
+    return f"{host}|{destination.at('subset').text()}" if destination.has("subset") else host
