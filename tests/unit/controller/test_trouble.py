@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from rollout_controller import mesh
 from rollout_controller.api.errors import FieldError, InvalidDocument
 from rollout_controller.cluster import store
 from rollout_controller.controller.errors import classify
@@ -23,6 +24,7 @@ from rollout_controller.triton.errors import TritonRefused, TritonUnreachable
         (store.Refused("x"), "stalled"),
         (TritonRefused("x"), "stalled"),
         (InvalidDocument("x", [FieldError("a", "b", "c")]), "stalled"),
+        (mesh.RouteProblem("not-found", "x"), "stalled"),
         (KeyError("x"), "bug"),
         (OSError("Unavailable: timeout"), "bug"),
         (store.StoreError("x"), "bug"),
@@ -67,7 +69,7 @@ def test_the_last_error_is_raised_after_the_last_attempt() -> None:
 
 
 def test_time_bounds_it_before_the_wait_that_would_go_over() -> None:
-    flaky = Flaky(*[TritonUnreachable("x")] * 9)
+    flaky = Flaky(*[TritonUnreachable("x")] * 900)
     stop = threading.Event()
     with pytest.raises(TritonUnreachable):
         Retry(attempts=1000, within_s=0.2, first_s=0.05, most_s=0.05, sleep=stop.wait)("read", flaky)
