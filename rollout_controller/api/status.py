@@ -159,6 +159,7 @@ class AttemptRecord(Model):
     request: str | None = None
     slot: str
     started_at: Instant
+    first_traffic_at: Instant | None = None
     ended_at: Instant
     outcome: Outcome
     reason: Reason
@@ -192,6 +193,8 @@ class RolloutStatus(Model):
     observed_request: str | None = None
     observed_command: str | None = None
     """Echo of the command annotation, once it was taken up."""
+    command_done: bool = False
+    """Whether it was done; False: refused."""
     command_result: str | None = None
     """What became of that command: one sentence."""
     phase: Phase = Phase.IDLE
@@ -203,8 +206,6 @@ class RolloutStatus(Model):
     reason: Reason | None = None
     next_check_at: Instant | None = None
     """In an attempt: this status is written again by then; much later means that no controller is looking."""
-    next_deadline: Instant | None = None
-    """When the present hold ends at the latest."""
     conditions: tuple[Condition, ...] = ()
     judge: JudgeState | None = None
     judge_written_at: Instant | None = None

@@ -138,7 +138,7 @@ def command(args: Namespace, session: Session) -> int:
     if answer.ask.command != order:
         raise CommandError(f"another command took its place before it was done: {answer.ask.command}")
     result = answer.ask.command_result or answer.sentence
-    if result.startswith(f"{verb} was not done"):
+    if not answer.ask.command_done:
         raise CommandError(result)
     session.screen.line(result)
     return Exit.FINE

@@ -89,6 +89,7 @@ def _ask(annotations: Mapping[str, Any], status: Mapping[str, Any]) -> AskInfo:
         taken_up=version is None or taken_up(status, version, request),
         command_taken_up=command is None or status.get("observedCommand") == command,
         command_result=status.get("commandResult"),
+        command_done=bool(status.get("commandDone")),
     )
 
 

@@ -207,7 +207,9 @@ def what_next(info: Info, command: str) -> Iterator[Block]:
         yield Para(label, sentence(by_itself))
         label = " "
     if commands := _commands(info, command):
-        yield Table(tuple((Span(run, "strong"), Span(why and f"({why})", "dim")) for run, why in commands), label=label)
+        yield Table(
+            tuple((Span(run, "strong"), Span(why and f"({why})", "dim")) for run, why in commands), label=label, drop=(1,)
+        )
 
 
 def _by_itself(info: Info) -> Iterator[str]:
@@ -215,7 +217,8 @@ def _by_itself(info: Info) -> Iterator[str]:
         for check in info.checks:
             if check.state == "undecided" and check.requests_needed:
                 yield f"{check.name} needs about {count(check.requests_needed)} more requests"
-    if info.deadline_at is not None and info.deadline_s is not None:
+    overdue = info.late_s is not None and (info.deadline_s or 0) <= 0
+    if info.deadline_at is not None and info.deadline_s is not None and not overdue:
         near = info.deadline_s < _HALF_A_DAY_S
         soon = f"in {span(info.deadline_s)}" if info.deadline_s > 0 else "now"
         if not near or clock(info.deadline_at).split()[0] not in info.sentence:

@@ -123,6 +123,7 @@ class AskInfo:
     taken_up: bool
     command_taken_up: bool
     command_result: str | None
+    command_done: bool
 
 
 @dataclass(frozen=True)

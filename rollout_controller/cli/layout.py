@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ from rollout_controller.cli.page import Blank, Block, Flow, Head, Line, Page, Pa
 ROOMY = 100
 """Characters from which gaps and bars are wide."""
 INDENT = 2
+_HELD = "\N{NO-BREAK SPACE}"
 WIDE_BAR, NARROW_BAR = 40, 24
 
 
@@ -146,6 +148,12 @@ def _flow(flow: Flow, width: int | None) -> Iterator[Line]:
 def _para(para: Para, width: int | None) -> Iterator[Line]:
     lead = _lead(para.label, para.size, first=True)
     room = None if width is None else max(width - len(lead.text), 20)
-    wrapped = [para.text] if room is None else textwrap.wrap(para.text, room, break_on_hyphens=False)
+    wrapped = [para.text] if room is None else _wrapped(para.text, room)
     for number, part in enumerate(wrapped):
         yield (lead if number == 0 else _lead(para.label, para.size, first=False), Span(part, para.tone))
+
+
+def _wrapped(text: str, room: int) -> list[str]:
+    """Lines of at most `room` characters; a number and its `%` or unit stay together."""
+    held = re.sub(r"(?<=\d) (?=%|(ms|s)\b)", _HELD, re.sub(r"(?<=\d) of (?=\d)", f"{_HELD}of{_HELD}", text))
+    return [part.replace(_HELD, " ") for part in textwrap.wrap(held, room, break_on_hyphens=False)]

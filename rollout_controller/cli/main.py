@@ -69,6 +69,7 @@ def _controller(args: Namespace) -> int:
     from rollout_controller.cli.session import local_directory, screen  # noqa: PLC0415
 
     args.local = str(local_directory(args.local, screen(plain=True)))
+    args.log_format = args.log_format or ("console" if sys.stderr.isatty() else "json")
     return _elsewhere("rollout_controller.controller.main")(args)
 
 

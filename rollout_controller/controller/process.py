@@ -66,7 +66,7 @@ class Controller:
         sources = load_sources()
         prometheus = Prometheus(self._config.prometheus.url)
         self.reader = SliReader(prometheus, sources, window_s=self._config.prometheus.window, lag_s=self._config.prometheus.lag)
-        self.prober = Prober(on_change=self.queue.add, on_death=self.die)
+        self.prober = Prober(on_change=self.wake, on_death=self.die)
         self.senses = LiveSenses(self.reader, self.prober, sources, self._config.triton)
         self.witness = LiveWitness(self.senses, self.metrics)
         self.documents = DocumentCache(store, (ROLLOUT, POLICY, VIRTUAL_SERVICE), on_change=self.changed, on_death=self.die)
@@ -93,6 +93,10 @@ class Controller:
         self._last_read: dict[str, tuple[int, int]] = {}
 
     # --- what wakes a rollout ----------------------------------------------------------------------------------
+
+    def wake(self, key: Key) -> None:
+        """Something that this rollout sees is new."""
+        self.queue.add(key)
 
     def changed(self, kind: Kind, key: Key) -> None:
         """A document changed: wake the rollouts that hang on it."""

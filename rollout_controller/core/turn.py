@@ -182,7 +182,6 @@ def finish(turn: Turn, decision: Decision) -> Plan:
         decision.status,
         reason=decision.reason,
         observed_generation=turn.rollout.metadata.generation,
-        next_deadline=decision.look_again if decision.status.phase not in RESTING else None,
     )
     status = with_slots(turn, status)
     status = evolve(status, conditions=conditions(status, turn.rollout.metadata.generation, turn.now))

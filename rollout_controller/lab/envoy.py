@@ -13,7 +13,7 @@ from rollout_controller.lab.processes import Server
 
 ROUTE_CONFIG = "local"
 STATS_FLUSH = "0.25s"
-"""Envoy's histograms are as old as the last flush while its counters are of now; its default, 5 s, would show in every latency SLI."""
+"""Envoy's histograms are as old as its last flush, its counters are of now. Its default, 5 s, would show in latency SLIs."""
 
 CONNECT_TIMEOUT = "0.25s"
 ROUTE_TIMEOUT = "15s"  # Envoy's own default, written down

@@ -10,7 +10,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -39,7 +38,7 @@ class BuildFailed(RuntimeError):
 def build_prometheus(go: Path, say: Say) -> Path:
     """The cached binary; built first where there is none. Two processes that ask at once build once. Raises BuildFailed."""
     version = prometheus_version()
-    home = _cache() / f"prometheus-{version}-{_key()}"
+    home = _cache() / f"prometheus-{version}-{build_key()}"
     binary = home / "prometheus"
     if binary.exists():
         return binary
@@ -62,7 +61,8 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rollout-controller" / "parts"
 
 
-def _key() -> str:
+def build_key() -> str:
+    """What the cached binary depends on: the modules and the flags."""
     digest = hashlib.sha256()
     for name in ("go.mod", "go.sum"):
         digest.update((SOURCE / name).read_bytes())
@@ -162,7 +162,3 @@ def _progress(lines: list[str], seconds: float) -> str:
 
 def _last(lines: list[str]) -> str:
     return "".join(f"    {line}" for line in lines[-12:])
-
-
-if __name__ == "__main__":
-    print(build_prometheus(Path(sys.executable).parent / "go", print))  # noqa: T201 - for the Makefile

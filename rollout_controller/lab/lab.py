@@ -111,6 +111,11 @@ class Lab:
         strays = () if alive else tuple(p.name for p in procfs.marked(str(self.directory)))
         return Status("partly" if alive or strays else "down", known, alive or strays, dead)
 
+    @property
+    def servers(self) -> tuple[Record, ...]:
+        """The servers of this lab, as they were last started."""
+        return self._records()
+
     def load(self, *, rps: float, out: Path, seconds: float = 3600.0, seed: int = 1, tethered: bool = True) -> Running:
         """Start the load generator against Envoy; `down` ends it as well."""
         known = info.read(self.directory)

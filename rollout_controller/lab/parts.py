@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rollout_controller.lab.golang import build_prometheus
+from rollout_controller.lab.golang import BuildFailed, build_prometheus
 
 Say = Callable[[str], None]
 
@@ -154,3 +154,18 @@ def _has_libpython() -> bool:
         else None
     )
     return known is not None and name in known.stdout
+
+
+def main() -> int:
+    """Find or make every part, with progress: `python -m rollout_controller.lab.parts`."""
+    try:
+        found = find_parts(lambda line: print(line, flush=True))  # noqa: T201 - progress is for a person
+    except (MissingPart, BuildFailed) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    print(f"envoy       {found.envoy}\ntriton      {found.triton.binary}\nprometheus  {found.prometheus}")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

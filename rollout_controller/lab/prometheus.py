@@ -30,7 +30,7 @@ class Target:
 
 
 def pod_labels(pod: str, container: str, namespace: str = NAMESPACE) -> tuple[tuple[str, str], ...]:
-    """Labels of a target in a pod. `instance` is the pod, too: a lab that is started again has other ports, yet the same series."""
+    """A pod's target. `instance` is the pod, too: a lab that is started again has other ports, yet the same series."""
     return (("namespace", namespace), ("pod", pod), ("container", container), ("instance", pod))
 
 
@@ -49,6 +49,7 @@ def prometheus_server(binary: Path, home: Path, *, port: int, targets: tuple[Tar
         f"--storage.tsdb.retention.time={RETENTION}",
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=warn",
+        "--scrape.discovery-reload-interval=100ms",  # default 5 s: that long nothing is scraped after a start
     ]
     return Server(name="prometheus", argv=argv, log=home / "log", ready=f"http://127.0.0.1:{port}/-/ready", grace_s=5.0)
 

@@ -91,6 +91,15 @@ def load_version(base: str, version: int, model: str = MODEL) -> None:
     _get(base, f"/v2/models/{model}/versions/{version}/ready")
 
 
+def is_ready(base: str, version: int, model: str = MODEL) -> bool:
+    """What Triton says of that version."""
+    try:
+        _get(base, f"/v2/models/{model}/versions/{version}/ready")
+    except TritonRefused:
+        return False
+    return True
+
+
 def _get(base: str, path: str) -> bytes:
     return _call(urllib.request.Request(base + path))  # noqa: S310 - our own http URL
 

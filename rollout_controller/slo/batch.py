@@ -119,14 +119,14 @@ class Batch:
     def _windows(
         self, batch: CountBatch, wanted: frozenset[Identity], span: tuple[int, int], fetched: Fetched, deadline: float
     ) -> dict[tuple[Identity, int], Tally]:
-        """Counts of a span of windows; an identity's windows without a baseline are read with a longer look back."""
-        found = self._tallies(batch, wanted, span, fetched, deadline, long_baseline=False)
-        doubtful = {place for place, entry in found.items() if entry.no_baseline}
+        """Counts of a span of windows; the few that the short query leaves open are read again in full."""
+        found = self._tallies(batch, wanted, span, fetched, deadline, again=False)
+        doubtful = {place for place, entry in found.items() if entry.open}
         if doubtful:
-            again = frozenset(identity for identity, _ in doubtful)
+            few = frozenset(identity for identity, _ in doubtful)
             narrow = (min(k for _, k in doubtful), max(k for _, k in doubtful))
-            better = self._tallies(batch, again, narrow, fetched, deadline, long_baseline=True)
-            found.update({place: better.get(place, Tally(no_baseline=True)) for place in doubtful})
+            better = self._tallies(batch, few, narrow, fetched, deadline, again=True)
+            found.update({place: better.get(place, Tally()) for place in doubtful})
         return found
 
     def _tallies(
@@ -137,16 +137,16 @@ class Batch:
         fetched: Fetched,
         deadline: float,
         *,
-        long_baseline: bool,
+        again: bool,
     ) -> dict[tuple[Identity, int], Tally]:
         source, ordered = batch.source, sorted(wanted)
         if batch.kind == "latency":
             metric, by = self._metric(batch)[0], "le"
-            query = queries.latency_counts(source, metric, batch.edges_ms, ordered, self._window_ms, long_baseline=long_baseline)
+            query = queries.latency_counts(source, metric, batch.edges_ms, ordered, self._window_ms, again=again)
         else:
             assert source.errors is not None
             by = source.errors.label
-            query = queries.error_counts(source, source.errors, ordered, self._window_ms, long_baseline=long_baseline)
+            query = queries.error_counts(source, source.errors, ordered, self._window_ms, again=again)
         rows = self._ask(query, *span, fetched, deadline)
         return tally(rows, source.labels, by, wanted, self._number)
 

@@ -28,7 +28,12 @@ class Tally:
     """What one identity's series grew by in one window, by the value of the counter's label (status, or `le`)."""
 
     grown: dict[str, float] = field(default_factory=dict)
-    no_baseline: bool = False
+    """Empty: series are there, but where their counting began is not known."""
+
+    @property
+    def open(self) -> bool:
+        """Whether anything is NaN: the short query's way to say that it takes the full one."""
+        return any(map(math.isnan, self.grown.values()))
 
 
 def samples(row: Row) -> Iterator[tuple[float, float]]:
@@ -50,9 +55,7 @@ def tally(
         value_of, no_baseline = metric.get(by, ""), metric.get(BASELINE) == "none"
         for at, value in samples(row):
             entry = found.setdefault((identity, index(at)), Tally())
-            if no_baseline:
-                entry.no_baseline = True
-            else:
+            if not no_baseline:
                 entry.grown[value_of] = entry.grown.get(value_of, 0.0) + value
     return found
 
@@ -136,8 +139,8 @@ def gauges(
         place = tuple(labels)
         if place not in prefixes:
             prefixes[place] = _by_prefix(by_pod.get(place, {}))
-        pattern = source.pod_pattern(workload, kind)
-        mine = [v for pod, v in prefixes[place].get(workload, ()) if pattern.fullmatch(pod) and now - v.at <= source.stale_after]
+        named = prefixes[place].get(workload, ())
+        mine = [v for pod, v in named if now - v.at <= source.stale_after and source.is_pod(pod, workload, kind)]
         if mine:
             values = [v.value for v in mine]
             value = max(values) if source.aggregate == "max" else sum(values) / len(values)

@@ -14,7 +14,7 @@ import requests
 from prometheus_api_client import PrometheusConnect
 from requests.auth import AuthBase, HTTPBasicAuth
 from urllib3 import Retry
-from urllib3.exceptions import ReadTimeoutError
+from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
 from rollout_controller.core.observation import Unknown
 from rollout_controller.slo.decode import Row
@@ -107,10 +107,12 @@ class Prometheus:
         limit = min(self.timeout_s, timeout_s) if timeout_s is not None else self.timeout_s
         deadline = time.monotonic() + limit
         try:
-            status, body = self._post(call, form | {"timeout": f"{max(round(limit * 1000), 1)}ms"} | self._params, limit, deadline)
+            status, body = self._post(
+                call, form | {"timeout": f"{max(round(limit * 1000), 1)}ms"} | self._params, limit, deadline
+            )
         except TokenError as error:
             return Unknown("no-answer", f"Prometheus at {self.url} was not asked: {error}")
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:
             return Unknown("no-answer", f"Prometheus at {self.url} {_why(error, limit)}")
         except _TooMuchError as error:
             return Unknown(error.code, f"Prometheus at {self.url} {error}")
@@ -129,7 +131,9 @@ class Prometheus:
         )
         with response:
             body = bytearray()
-            for piece in response.iter_content(_PIECE):
+            while piece := response.raw.read1(
+                _PIECE, decode_content=True
+            ):  # returns what is there: `iter_content` waits for all of it
                 body += piece
                 if len(body) > MAX_ANSWER_BYTES:
                     raise _TooMuchError("server-error", f"answered more than {MAX_ANSWER_BYTES >> 20} MiB")
@@ -180,18 +184,18 @@ class _TooMuchError(Exception):
         self.code = code
 
 
-def _why(error: requests.RequestException, limit: float) -> str:
+def _why(error: requests.RequestException | HTTPError, limit: float) -> str:
     """What happened to the connection, without addresses, headers or query."""
     inner: object = error.args[0] if error.args else error
     reason = getattr(inner, "reason", None) or inner
-    if isinstance(error, requests.Timeout) or isinstance(reason, ReadTimeoutError):
+    if isinstance(error, (requests.Timeout, ReadTimeoutError)) or isinstance(reason, ReadTimeoutError):
         return f"did not answer within {limit:g} s"
     if isinstance(error, requests.exceptions.SSLError):
         return "could not be asked: its TLS certificate was not accepted"
     cause = _os_error(error)
     if cause is not None:
         return f"does not answer: {(cause.strerror or type(cause).__name__).lower()}"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+    if isinstance(error, ProtocolError):
         return "broke off in the middle of its answer"
     return f"does not answer: {type(reason).__name__}"
 

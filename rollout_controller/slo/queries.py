@@ -1,16 +1,21 @@
 """PromQL for exact counts per window, grouped: one question about many slots is one query (design.md, section 6).
 
-For a counter X and the window W, with A = last_over_time(X[W]), M = max_over_time(X[W]) and B = X offset W:
+For a counter X and the window W, with A = last_over_time(X[W]), M = max_over_time(X[W]) and B = X offset W, the growth is
 
     sum by (IDENTITY) ( ((A - B) >= 0) or (clamp_min(M - B, 0) + A) or A )
 
-The last arm is for series without a baseline B. It is right for a series born in the window, and wrong - by the whole
-counter - for one that was there before but could not be seen at the window's start: after a failed scrape (Prometheus
-marks the series stale), after a gap longer than the 5 minutes of its lookback, or in a Prometheus that has just begun
-to scrape. So those rows come back apart, labelled `rollouts_baseline="none"`, and where there are any a second query
-(`with_long_baseline`) reads these few identities again with the last value of the hour before as B. What still has no
-baseline there was born in the window when its target had been scraped before ("born": counted) and is not known
-otherwise ("none": left out).
+Its last two arms are rarely needed and cost twice as much as the first (each selector of 1,000 names is looked up anew), so
+the query of every window is only
+
+    sum by (IDENTITY) ( ((A - B) >= 0) or A * NaN )
+
+and where the sum is NaN - a reset, a series without a baseline, or a NaN of the source - these few identities are read
+again in full (`again=True`), and with a better baseline. A series without B is either born in the window (then all of A
+counts), or was there before and could not be seen at the window's start: after a failed scrape (Prometheus marks the
+series stale), after a gap longer than the 5 minutes of its lookback, in a Prometheus that has just begun to scrape. Taking
+A for these would count the whole past in one window. So B is the last value of the hour before; and a series that has none
+either was born in the window if its target had been scraped before ("born": counted), and has an unknown beginning if not
+("none": left out).
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from typing import Final
 from rollout_controller.slo.sources import CountSource, ErrorCounter, GaugeSource, Identity
 
 BASELINE: Final = "rollouts_baseline"
-"""Label that the queries add: absent (has a baseline), `born`, or `none`."""
+"""Label that a second reading adds: absent (has a baseline), `born`, or `none`."""
 WHAT: Final = "rollouts_what"
 """Label that gauge queries add: `value` or `at`."""
 LOOKBACK_MS: Final = 3_600_000
@@ -30,12 +35,12 @@ LOOKBACK_MS: Final = 3_600_000
 CHUNK: Final = 1000
 """Identities in one query. Measured with 2,000 slots: see docs/benchmarks.md."""
 
-_SPECIAL = frozenset("\\.+*?()|[]{}^$")
+_ESCAPES = str.maketrans({c: f"\\{c}" for c in "\\.+*?()|[]{}^$"})
 
 
 def re2_escape(text: str) -> str:
     """As Go's regexp.QuoteMeta, so that Prometheus sees plain literals as such and looks them up instead of matching."""
-    return "".join(f"\\{c}" if c in _SPECIAL else c for c in text)
+    return text.translate(_ESCAPES)
 
 
 def quote(text: str) -> str:
@@ -64,11 +69,11 @@ def chunks(identities: Iterable[Identity], size: int = CHUNK) -> Iterator[list[I
 
 
 def error_counts(
-    source: CountSource, counter: ErrorCounter, identities: Sequence[Identity], window_ms: int, *, long_baseline: bool = False
+    source: CountSource, counter: ErrorCounter, identities: Sequence[Identity], window_ms: int, *, again: bool = False
 ) -> str:
     """Requests per identity and status; the reader sums up total and bad."""
     series = _selector(counter.metric, source.match, _identity_matchers(source.labels, identities))
-    return _counts(series, (*source.labels, counter.label), window_ms, long_baseline=long_baseline)
+    return _counts(series, (*source.labels, counter.label), window_ms, again=again)
 
 
 def latency_counts(
@@ -78,11 +83,11 @@ def latency_counts(
     identities: Sequence[Identity],
     window_ms: int,
     *,
-    long_baseline: bool = False,
+    again: bool = False,
 ) -> str:
     """Requests per identity that took at most each edge, and all of them (`le="+Inf"`)."""
     matchers = [*_identity_matchers(source.labels, identities), _le_matcher(edges_ms)]
-    return _counts(_selector(metric, source.match, matchers), (*source.labels, "le"), window_ms, long_baseline=long_baseline)
+    return _counts(_selector(metric, source.match, matchers), (*source.labels, "le"), window_ms, again=again)
 
 
 def seen(source: CountSource, metric: str, identities: Sequence[Identity], *, histogram: bool) -> str:
@@ -104,20 +109,18 @@ def gauge_values(source: GaugeSource, identities: Sequence[Identity]) -> str:
     )
 
 
-def _counts(series: str, by: tuple[str, ...], window_ms: int, *, long_baseline: bool) -> str:
+def _counts(series: str, by: tuple[str, ...], window_ms: int, *, again: bool) -> str:
     window, lookback = millis(window_ms), millis(LOOKBACK_MS)
     last, highest = f"last_over_time({series}[{window}])", f"max_over_time({series}[{window}])"
-    if not long_baseline:
-        before = f"({series} offset {window})"
-        new = f'label_replace({last} unless {before}, "{BASELINE}", "none", "", "")'
-    else:
-        before = f"last_over_time({series}[{lookback}] offset {window})"
-        known = f"group by (job, instance) (last_over_time(up[{lookback}] offset {window}) or {before})"
-        unbased = f"({last} unless {before})"
-        new = (
-            f'label_replace({unbased} and on (job, instance) {known}, "{BASELINE}", "born", "", "") or '
-            f'label_replace({unbased} unless on (job, instance) {known}, "{BASELINE}", "none", "", "")'
-        )
+    if not again:
+        return f"sum by ({', '.join(by)}) ((({last} - ({series} offset {window})) >= 0) or ({last} * NaN))"
+    before = f"last_over_time({series}[{lookback}] offset {window})"
+    known = f"group by (job, instance) (last_over_time(up[{lookback}] offset {window}) or {before})"
+    unbased = f"({last} unless {before})"
+    new = (
+        f'label_replace({unbased} and on (job, instance) {known}, "{BASELINE}", "born", "", "") or '
+        f'label_replace({unbased} unless on (job, instance) {known}, "{BASELINE}", "none", "", "")'
+    )
     labels = ", ".join((*by, BASELINE))
     return f"sum by ({labels}) ((({last} - {before}) >= 0) or (clamp_min({highest} - {before}, 0) + {last}) or {new})"
 

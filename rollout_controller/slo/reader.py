@@ -108,7 +108,7 @@ class SliReader:
                 return
             self._drop(key)
             self._wants[key] = named
-            now = self._horizon(self._clock())
+            now = math.floor(self._clock() / self.window_s + _EPS)
             start = now if since is None else min(max(math.ceil(since / self.window_s - _EPS), now - self._backfill), now)
             for want in wants:
                 for identity in want.identities.values():

@@ -138,8 +138,14 @@ class GaugeSource(Model):
     stale_after: Duration = 90.0
     pod_label: Annotated[str, Field(pattern=_LABEL.pattern)]
     pods: dict[Literal["Deployment", "StatefulSet", ""], str]
+    """By kind of workload, a regular expression for what follows the workload's name in the names of its pods."""
 
     _check = field_validator("identity", "match")(_labels)
+
+    @field_validator("pods")
+    @classmethod
+    def _patterns(cls, pods: dict[str, str]) -> dict[str, str]:
+        return {kind: _regex(pattern) for kind, pattern in pods.items()}
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -151,10 +157,14 @@ class GaugeSource(Model):
         values = slot_values(slot, namespace)
         return (*(fill(self.identity[label], values) for label in self.labels), values["workload"], values["kind"])
 
-    def pod_pattern(self, workload: str, kind: str) -> re.Pattern[str]:
-        """Matches the names of a workload's pods."""
-        pattern = next((p for k, p in self.pods.items() if k == kind), "{workload}-.*")
-        return re.compile(fill(pattern, {"workload": re.escape(workload)}))
+    @cached_property
+    def _suffixes(self) -> dict[str, re.Pattern[str]]:
+        return {kind: re.compile(pattern) for kind, pattern in self.pods.items()}
+
+    def is_pod(self, pod: str, workload: str, kind: str) -> bool:
+        """Whether this is the name of one of the workload's pods."""
+        suffix = self._suffixes.get(kind)
+        return suffix is not None and pod.startswith(workload) and suffix.fullmatch(pod, len(workload)) is not None
 
 
 Source = CountSource | GaugeSource

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from rollout_controller.api.status import Reason
+from rollout_controller.core.explain.numbers import clock
 
 
-def clock(instant: float) -> str:
-    """13:07:40."""
-    return datetime.fromtimestamp(instant, UTC).strftime("%H:%M:%S")
+def end_of(seconds: float, instant: float) -> str:
+    """When a wait of `seconds` ends: the clock time, with the day when it is not today's business."""
+    return clock(instant) if seconds < 12 * 3600 else datetime.fromtimestamp(instant, UTC).strftime("%H:%M UTC on %d %b %Y")
 
 
 def span(seconds: float) -> str:

@@ -30,6 +30,7 @@ def record(turn: Turn, status: RolloutStatus, outcome: Outcome, reason: Reason) 
         request=attempt.request,
         slot=attempt.slot,
         started_at=attempt.started_at,
+        first_traffic_at=attempt.first_traffic_at,
         ended_at=turn.now,
         outcome=outcome,
         reason=reason,
@@ -80,9 +81,14 @@ def new_command(turn: Turn) -> tuple[str, str] | None:
     return command if command and f"{command[0]} {command[1]}".strip() != turn.status.observed_command else None
 
 
-def echoed(status: RolloutStatus, verb: str, ident: str, result: str) -> RolloutStatus:
+def echoed(status: RolloutStatus, verb: str, ident: str, result: str, *, done: bool = True) -> RolloutStatus:
     """The status with the command taken up and what became of it."""
-    return evolve(status, observed_command=f"{verb} {ident}".strip(), command_result=result)
+    return evolve(status, observed_command=f"{verb} {ident}".strip(), command_done=done, command_result=result)
+
+
+def refused(status: RolloutStatus, verb: str, ident: str, why: str) -> RolloutStatus:
+    """The status with the command answered: it cannot be done now."""
+    return echoed(status, verb, ident, explain.command_refused(verb, why), done=False)
 
 
 def refuse_command(turn: Turn, why: str) -> Turn:
@@ -90,7 +96,7 @@ def refuse_command(turn: Turn, why: str) -> Turn:
     command = new_command(turn)
     if command is None:
         return turn
-    return at(turn, echoed(turn.status, *command, explain.command_refused(command[0], why)))
+    return at(turn, refused(turn.status, *command, why))
 
 
 def at(turn: Turn, status: RolloutStatus) -> Turn:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rollout_controller.api.policy import PolicySpec, Step
-from rollout_controller.api.status import Attempt, Outcome, Phase, Reason, RolloutStatus, StepDone, Verdict, VerdictKind
+from rollout_controller.api.status import Attempt, Outcome, Phase, Reason, StepDone, Verdict, VerdictKind
 from rollout_controller.core.explain import phase as explain
 from rollout_controller.core.guards import read_guards, tripped
 from rollout_controller.core.judge import StepView, assess
 from rollout_controller.core.observation import RouteState, Unknown
-from rollout_controller.core.phases.endings import adopted_request, at, echoed, interrupted, leave, new_command
+from rollout_controller.core.phases.endings import adopted_request, at, echoed, interrupted, leave, new_command, refused
 from rollout_controller.core.states import Event
 from rollout_controller.core.turn import ACTIVE_LOOK_S, Decision, Turn, evolve
 
 ENDINGS: dict[str, Outcome] = {"Superseded": "Superseded", "Aborted": "Aborted"}
+SUSPECT = 0.1
+"""False-alarm chance from which time alone no longer takes a version forward: more users would meet what may be harm."""
 GIVE_UP_S = 600.0
 """Seconds without a usable policy or a readable route after which an attempt goes back."""
 
@@ -207,16 +209,21 @@ def _out_of_time(turn: Turn, step: Step, requests: int, over: str | None, undeci
     policy, held = turn.policy, turn.now - turn.attempt.step_started_at
     needed = policy.min_requests(step)
     both_miss = undecided is not None and undecided.common_cause
-    if requests < needed or over is not None or both_miss:
+    suspect = next((v for v in turn.status.verdicts if v.false_alarm <= SUSPECT), None)
+    if requests < needed or over is not None or both_miss or suspect is not None:
         timeout = max(policy.hold.timeout, policy.max_hold(step))
         what = explain.too_few_requests(requests, needed, held)
         if over is not None:
             what = explain.reason("GuardHolds", f"holding: {over}")
         elif both_miss and undecided is not None:
             what = explain.reason("BothMissObjective", f"holding: {undecided.sentence}")
+        elif suspect is not None and requests >= needed:
+            what = explain.reason("SignsOfHarm", f"holding: {suspect.sentence}")
         if held < timeout:
             return Decision(turn.status, what, min(turn.now + ACTIVE_LOOK_S, turn.attempt.step_started_at + timeout))
         if requests < needed and policy.unknown.then == "Rollback":
+            return leave(turn, "RolledBack", what)
+        if policy.undecided.then == "Rollback":
             return leave(turn, "RolledBack", what)
         return pause(turn, what, to_next=False)
     words = undecided.sentence if undecided else ""
@@ -288,7 +295,7 @@ def pause(turn: Turn, reason: Reason, *, to_next: bool, for_s: float | None = No
     attempt = evolve(turn.attempt, paused_at=turn.now, pause_ends_at=turn.now + bound, resume_to="next" if to_next else "step")
     status = turn.go(Event.PAUSE, attempt=attempt)
     end = "resumed" if _pause_then(at(turn, status)) == "Resume" else "rolled back"
-    sentence = f"{reason.sentence} Paused at {attempt.weight} %; at {explain.clock(turn.now + bound)} {end} by itself."
+    sentence = f"{reason.sentence} Paused at {attempt.weight} %; {end} by itself at {explain.end_of(bound, turn.now + bound)}."
     reason = Reason(code=reason.code, sentence=sentence)
     return Decision(status, reason, turn.now + ACTIVE_LOOK_S, tells=(turn.tell(reason, warning=True),))
 
@@ -315,7 +322,7 @@ def _obey(turn: Turn, verb: str, ident: str) -> Decision:
         decision = advance(turn, unproven=True)
         return replace(decision, status=echoed(decision.status, verb, ident, decision.reason.sentence))
     why = "nothing is paused" if verb == "resume" else _no_such(verb)
-    return _go_on(at(turn, echoed(turn.status, verb, ident, explain.command_refused(verb, why))))
+    return _go_on(at(turn, refused(turn.status, verb, ident, why)))
 
 
 def _obey_paused(turn: Turn, verb: str, ident: str) -> Decision:
@@ -324,7 +331,7 @@ def _obey_paused(turn: Turn, verb: str, ident: str) -> Decision:
         decision = _resume(turn, to_next=verb != "resume" or turn.attempt.resume_to == "next")
         return replace(decision, status=echoed(decision.status, verb, ident, decision.reason.sentence))
     why = "it is paused already" if verb == "pause" else _no_such(verb)
-    status: RolloutStatus = echoed(turn.status, verb, ident, explain.command_refused(verb, why))
+    status = refused(turn.status, verb, ident, why)
     reason = status.reason or explain.paused("a person", turn.attempt.weight, None, "")
     return Decision(status, reason, turn.now + ACTIVE_LOOK_S)
 

@@ -42,7 +42,12 @@ def obey(shell: Shell, result: str, **changes: Any) -> None:
     before = asked(shell.rollout()).get("command")
     shell.when(
         lambda document: asked(document).get("command") != before,
-        lambda document: shell.set_status(observedCommand=asked(document)["command"], commandResult=result, **changes),
+        lambda document: shell.set_status(
+            observedCommand=asked(document)["command"],
+            commandResult=result,
+            commandDone="was not done" not in result,
+            **changes,
+        ),
     )
 
 

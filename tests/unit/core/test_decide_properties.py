@@ -175,7 +175,7 @@ def test_an_event_that_is_not_in_the_table_raises(phase: Phase, event: Event) ->
 
 
 def test_every_phase_can_be_reached_and_left() -> None:
-    assert {target for target in TRANSITIONS.values()} | {Phase.IDLE} == set(Phase)
+    assert set(TRANSITIONS.values()) | {Phase.IDLE} == set(Phase)
     assert {phase for phase, _ in TRANSITIONS} == set(Phase)
     assert RESTING | ON_TRAFFIC | {Phase.PREPARING, Phase.ROLLING_BACK} == set(Phase)
 

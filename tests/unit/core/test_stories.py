@@ -69,7 +69,7 @@ def test_gpu_guard_holds_while_stable_is_saturated_too() -> None:
     assert told.status.phase is Phase.PROGRESSING
     assert told.weights == {"blue": 90, "green": 10}
     told.run(200)
-    assert told.status.phase is Phase.PAUSED, "the wait has an end: a person is asked"
+    assert str(told.status.phase) == "Paused", "the wait has an end: a person is asked"
     told.check("gpu-both")
 
 
@@ -262,3 +262,17 @@ def test_no_traffic_at_all_waits_and_then_does_what_the_policy_says() -> None:
     assert told.status.phase is Phase.PROGRESSING
     assert told.run_until_rest() is Phase.ROLLED_BACK
     told.check("no-traffic")
+
+
+def test_signs_of_harm_are_not_taken_to_more_users_by_time_alone() -> None:
+    told = story(
+        undecided={"after": "5m"}, judge={"tolerance": {"errors": "5m", "latency": "5m"}}, hold={"min": "30s", "timeout": "20m"}
+    )
+    told.ask("3")
+    told.settle()
+    told.run(325)
+    assert told.weights == {"blue": 90, "green": 10}
+    assert told.status.reason is not None
+    assert told.status.reason.code == "SignsOfHarm"
+    assert told.run_until_rest() is Phase.ROLLED_BACK
+    told.check("signs-of-harm")

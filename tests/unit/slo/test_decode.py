@@ -54,7 +54,7 @@ def test_slow_requests_are_those_over_the_edge(grown: dict[str, float], expected
 @pytest.mark.parametrize("question", [Question("envoy", "errors", codes=("5xx",)), Question("envoy", "latency", edge_ms=1.0)])
 def test_nothing_there_and_no_baseline_are_not_zero(question: Question) -> None:
     assert counted("envoy", question, None)[0] == ABSENT
-    assert counted("envoy", question, Tally(no_baseline=True))[0] == NO_BASELINE
+    assert counted("envoy", question, Tally())[0] == NO_BASELINE
 
 
 def row(labels: dict[str, str], value: str, at: float = 10.0) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def test_rows_are_summed_by_identity_and_window() -> None:
     ]
     found = tally(rows, ("h",), "code", frozenset({("a",), ("b",), ("c",)}), lambda at: round(at / 10))
     assert found == {
-        (("a",), 1): Tally({"2": 7.0}, no_baseline=True),
+        (("a",), 1): Tally({"2": 7.0}),
         (("b",), 1): Tally({"": 1e6}),
         (("c",), 1): Tally({"2": 1.0}),
         (("c",), 2): Tally({"2": 2.0}),
@@ -90,4 +90,5 @@ def test_a_gauge_is_that_of_the_busiest_fresh_pod() -> None:
         rows += [row({**labels, "rollouts_what": "value"}, value), row({**labels, "rollouts_what": "at"}, at)]
     wanted = [("n", "t", "StatefulSet"), ("n", "u", "StatefulSet"), ("m", "t", "")]
     found = gauges(pods(rows, dcgm), dcgm, wanted, now=1001.0)
-    assert found == {("n", "t", "StatefulSet"): PodValue(pytest.approx(0.95), 1000.0)}
+    assert list(found) == [("n", "t", "StatefulSet")]
+    assert found["n", "t", "StatefulSet"] == PodValue(95 * 0.01, 1000.0)

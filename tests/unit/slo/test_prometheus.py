@@ -82,7 +82,7 @@ def test_query_headers_params_and_token_go_with_each_request(tmp_path: Path) -> 
         token.write_text("second")
         prometheus.range("up", 10, 30, 10, timeout_s=1)
         first, second = (call.request for call in wire.calls)
-    assert first.headers["Authorization"], second.headers["Authorization"] == ("Bearer first", "Bearer second")
+    assert [r.headers["Authorization"] for r in (first, second)] == ["Bearer first", "Bearer second"]
     assert first.headers["X-Scope-OrgID"] == "t"
     assert str(first.body) == "query=up&time=12.500&timeout=3000ms&partial_response=false"
     assert str(second.body) == "query=up&start=10.000&end=30.000&step=10.000&timeout=1000ms&partial_response=false"

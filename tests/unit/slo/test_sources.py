@@ -138,7 +138,7 @@ def test_identities_of_slots_with_and_without_workload() -> None:
 def test_pods_are_found_by_the_name_of_their_workload(kind: str, pod: str, mine: bool) -> None:
     dcgm = SOURCES["dcgm"]
     assert isinstance(dcgm, GaugeSource)
-    assert bool(dcgm.pod_pattern("triton", kind).fullmatch(pod)) is mine
+    assert dcgm.is_pod(pod, "triton", kind) is mine
 
 
 def test_a_rollout_wants_each_slo_and_guard_of_both_slots() -> None:
