@@ -14,7 +14,7 @@ WIDTH, LEFT, RIGHT = 1120.0, 58.0, 12.0
 BAND_H, MARK_H, WEIGHT_H, PANEL_H = 24.0, 19.0, 132.0, 104.0
 HEAD_H, GAP, AXIS_H = 26.0, 14.0, 26.0
 MARK_R = 8.0
-CHARACTER = 6.4
+CHARACTER = 6.6
 """About the width of one character at 12 px."""
 
 
@@ -61,10 +61,11 @@ def _bands(bands: Iterable[Band], axis: TimeAxis, top: float, bottom: float) -> 
     for band in bands:
         x, width = axis.x(band.start), max(axis.x(band.end) - axis.x(band.start), 2.0)
         room = int((width - 12) / CHARACTER)
+        text = band.name if len(band.name) <= room else cut(band.short, room) if room > 2 else ""
         yield f'<rect x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" height="{bottom - top:.1f}" rx="5" class="band"/>'
         yield f'<rect x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" height="3" rx="1.5" class="{band.tone}"/>'
         yield f"<g><title>{esc(band.name)}</title>"
-        yield f'<text x="{x + 7:.1f}" y="{top + 18:.1f}" class="name">{esc(cut(band.name, room)) if room > 2 else ""}</text></g>'
+        yield f'<text x="{x + 7:.1f}" y="{top + 18:.1f}" class="name">{esc(text)}</text></g>'
 
 
 def _harms(harms: Iterable[Harm], axis: TimeAxis, top: float, bottom: float) -> Iterator[str]:

@@ -59,6 +59,8 @@ class Band:
     start: float
     end: float
     name: str
+    short: str
+    """Where there is no room for the name."""
     tone: Tone = "plain"
 
 
@@ -99,6 +101,8 @@ class Grid:
 
     headings: tuple[Cell, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    narrow: bool = False
+    """As wide as its cells need, not as wide as the page."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from rollout_controller.report import theme
 from rollout_controller.report.chart import svg
 from rollout_controller.report.model import Cell, Grid, Mark, Report, Section
-from rollout_controller.report.text import esc, since
+from rollout_controller.report.text import esc, prose, since
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """Content-Security-Policy: whatever a text holds, the page loads and runs nothing."""
@@ -38,7 +38,7 @@ def _scoped(css: str) -> str:
 def _body(report: Report) -> Iterator[str]:
     yield f"<h1>{esc(report.title)}</h1>"
     yield f'<p class="headline {report.headline_tone}">{esc(report.headline)}</p>'
-    yield f'<p class="intro">{esc(report.intro)}</p>'
+    yield f'<p class="intro">{prose(report.intro)}</p>'
     yield f"<figure>{svg(report.timeline, standalone=False)}{_legend(report.timeline.marks, report.timeline.start)}</figure>"
     yield "<h2>What became of each</h2>"
     yield _grid(report.summary)
@@ -53,7 +53,7 @@ def _body(report: Report) -> Iterator[str]:
 def _legend(marks: Iterable[Mark], start: float) -> str:
     items = "".join(
         f'<li><span class="dot {mark.tone}">{number}</span><span class="when">{since(mark.at - start)}</span>'
-        f"<span>{esc(mark.sentence)}</span></li>"
+        f"<span>{prose(mark.sentence)}</span></li>"
         for number, mark in enumerate(marks, start=1)
     )
     return f'<ol class="marks">{items}</ol>'
@@ -61,8 +61,9 @@ def _legend(marks: Iterable[Mark], start: float) -> str:
 
 def _grid(grid: Grid) -> str:
     heads = "".join(f"<th{_classes(cell)}>{esc(cell.text)}</th>" for cell in grid.headings)
-    rows = "".join(f"<tr>{''.join(f'<td{_classes(cell)}>{esc(cell.text)}</td>' for cell in row)}</tr>" for row in grid.rows)
-    return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+    rows = "".join(f"<tr>{''.join(f'<td{_classes(cell)}>{prose(cell.text)}</td>' for cell in row)}</tr>" for row in grid.rows)
+    kind = ' class="narrow"' if grid.narrow else ""
+    return f'<div class="scroll"><table{kind}><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
 def _classes(cell: Cell) -> str:
@@ -74,5 +75,5 @@ def _section(section: Section) -> str:
     facts = "".join(f"<div><dt>{esc(name)}</dt><dd>{esc(value)}</dd></div>" for name, value in section.facts)
     return (
         f'<article><h3>{esc(section.title)} <span class="badge {section.tone}">{esc(section.badge)}</span></h3>'
-        f'<p>{esc(section.sentence)}</p><dl class="facts">{facts}</dl>{"".join(map(_grid, section.grids))}</article>'
+        f'<p>{prose(section.sentence)}</p><dl class="facts">{facts}</dl>{"".join(map(_grid, section.grids))}</article>'
     )

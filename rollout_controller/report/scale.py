@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 _TIME_STEPS = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
-_PERCENT_TICKS = (0.0, 0.01, 0.05, 0.2, 0.5, 1.0)
+_PERCENT_TICKS = (0.0, 0.05, 0.2, 0.5, 1.0)
+_PERCENT_TICKS_LOW = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
 _PERCENT_TOPS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _MS_TICKS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 30_000.0, 100_000.0)
 
@@ -48,7 +49,8 @@ class ValueAxis:
     def ticks(self) -> list[tuple[float, str]]:
         """Values with their names."""
         if self.unit == "percent":
-            return [(t, f"{t * 100:g} %") for t in _PERCENT_TICKS if t <= self.high]
+            chosen = _PERCENT_TICKS if self.high > 0.2 else _PERCENT_TICKS_LOW
+            return [(t, f"{t * 100:g} %") for t in chosen if t <= self.high]
         return [(t, f"{t:g} ms" if t < 1000 else f"{t / 1000:g} s") for t in _MS_TICKS if self.low <= t <= self.high]
 
 

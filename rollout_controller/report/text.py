@@ -9,9 +9,17 @@ _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 """All but the characters of XML 1.0, section 2.2."""
 
 
+_UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|s)\b|%)")
+
+
 def esc(text: object) -> str:
     """Plain text as it may stand in an element or a quoted attribute."""
     return html.escape(_FORBIDDEN.sub("\ufffd", str(text)), quote=True)
+
+
+def prose(text: object) -> str:
+    """The same for running text: a number and its unit stay on one line."""
+    return _UNIT.sub("\u00a0", esc(text))
 
 
 def cut(text: str, width: int) -> str:

@@ -92,6 +92,7 @@ PAGE = (
     "border-bottom:1px solid var(--rule);white-space:nowrap}td{padding:8px 18px 8px 0;border-bottom:1px solid var(--rule);"
     "vertical-align:top}th:last-child,td:last-child{padding-right:0}.right{text-align:right;font-variant-numeric:tabular-nums;"
     "white-space:nowrap}tr:last-child td{border-bottom:0}"
+    "article .scroll+.scroll{margin-top:18px}table.narrow{width:auto;min-width:26em}"
     "article{border:1px solid var(--rule);border-radius:12px;padding:18px 20px 12px;margin:0 0 16px}"
     "article h3{font-size:16px;margin:0 0 6px;display:flex;gap:10px;align-items:center;flex-wrap:wrap}"
     ".badge{font-size:12px;font-weight:650;padding:1px 9px;border-radius:99px;border:1px solid currentColor}"

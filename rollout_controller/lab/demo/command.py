@@ -33,7 +33,7 @@ from rollout_controller.lab.tritons import TritonRefused
 from rollout_controller.report.chart import svg
 from rollout_controller.report.page import html
 
-RPS = 120.0
+RPS = 150.0
 NAME = "classifier"
 FINE, FAILED, INTERRUPTED = 0, 1, 130
 TROUBLE = (StageFailed, LabFailed, MissingPart, BuildFailed, ServerFailed, TritonRefused, OSError)

@@ -131,8 +131,8 @@ def _mark(told: Told) -> Mark:
 def _band(played: Played, end: float) -> Band:
     record = played.record
     outcome = summary.OUTCOMES.get(record.outcome, record.outcome) if record else "did not end"
-    name = f"version {played.act.version}: {played.act.what} - {outcome}"
-    return Band(played.asked_at, played.ended_at or end, name, TONES.get(record.outcome, "warn") if record else "warn")
+    name, short = f"version {played.act.version}: {outcome}", f"version {played.act.version}"
+    return Band(played.asked_at, played.ended_at or end, name, short, TONES.get(record.outcome, "warn") if record else "warn")
 
 
 def _summary(table: list[Row]) -> Grid:
@@ -185,7 +185,7 @@ def _steps(played: Played) -> Grid:
         off = record.traffic_off_at or record.ended_at
         spent = off - record.first_traffic_at - sum(s.seconds for s in done) if record.first_traffic_at else None
         rows.append((Cell(f"{record.weight} %"), Cell("left here", "bad"), _s(spent)))
-    return Grid((Cell("step"), Cell("how it ended"), Cell("held for", right=True)), tuple(rows))
+    return Grid((Cell("step"), Cell("how it ended"), Cell("held for", right=True)), tuple(rows), narrow=True)
 
 
 def _s(value: float | None) -> Cell:
@@ -218,7 +218,7 @@ def _verdict(one: Verdict) -> tuple[Cell, ...]:
         Cell(f"at most {percent_exact(one.objective)}{slower}"),
         Cell(f"{one.bad:,} of {one.requests:,}", right=True),
         Cell("-" if one.stable_value is None else percent(one.stable_value), right=True),
-        Cell(percent_at_most(one.false_alarm), right=True),
+        Cell(percent_at_most(one.false_alarm) if one.false_alarm < 1 else "-", right=True),
     )
 
 

@@ -30,7 +30,7 @@ class Play:
         self.pass_time(WARM_UP_S)
         for act, serving in zip(acts, serving_after(acts, FIRST_VERSION), strict=True):
             played = self._record.begin(act)
-            self._stage.trigger(self._name, act.version, act.request)
+            self._stage.trigger(self._name, act.version, act.request, lambda: self.pass_time(LOOK_EVERY_S))
             self._until_over(played)
             self.pass_time(SETTLE_S)
             played.weights_after = self._record.weights_by_version()

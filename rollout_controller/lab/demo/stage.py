@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 import time
 import urllib.request
@@ -63,9 +62,9 @@ class Stage:
         self._say(f"load: {rps:g} requests a second, at random times")
         return info
 
-    def trigger(self, name: str, version: str, request: str) -> None:
+    def trigger(self, name: str, version: str, request: str, meanwhile: Callable[[], None]) -> None:
         """What CI does: the version's and the request's annotation on the TritonRollout."""
-        self._command("trigger", name, "--version", version, "--request", request, "--no-wait")
+        self._command("trigger", name, "--version", version, "--request", request, "--no-wait", meanwhile=meanwhile)
 
     def check(self) -> None:
         """Raises StageFailed when the controller has ended."""
@@ -107,8 +106,8 @@ class Stage:
         processes.wait_ready([self._controller], READY_TIMEOUT_S)
         self._say(f"controller is ready ({time.monotonic() - begun:.1f} s), a process of its own: {self._controller.pid}")
 
-    def _command(self, *arguments: str) -> None:
-        """Run `rollouts`, as a user would; raises StageFailed with what it says."""
+    def _command(self, *arguments: str, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Run `rollouts`, as a user would, and do something else meanwhile; raises StageFailed with what it says."""
         self.log.parent.mkdir(exist_ok=True)
         with self.log.with_name("commands.log").open("a") as log:
             log.write(f"$ rollouts {' '.join(arguments)}\n")
@@ -119,11 +118,13 @@ class Stage:
             env={"PYTHONPATH": str(ROOT)},
         )
         running = processes.start(server, self.directory, tethered=True)
-        try:
-            status = running.handle.wait(COMMAND_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            processes.stop([running], self.directory)
-            raise StageFailed(f"`rollouts {arguments[0]}` did not end within {COMMAND_TIMEOUT_S:g} s") from None
+        ends = time.monotonic() + COMMAND_TIMEOUT_S
+        while (status := running.handle.poll()) is None:
+            if time.monotonic() > ends:
+                processes.stop([running], self.directory)
+                raise StageFailed(f"`rollouts {arguments[0]}` did not end within {COMMAND_TIMEOUT_S:g} s")
+            meanwhile()
+            time.sleep(0.05)
         if status != 0:
             said = server.log.read_text(errors="replace").rpartition("$ ")[2]
             raise StageFailed(f"`rollouts {arguments[0]}` failed (exit status {status}): $ {said.strip()}")
