@@ -143,7 +143,7 @@ def _shown(*, plain: bool) -> Iterator[Callable[[Record], None]]:
     with Live(console=console, auto_refresh=False, transient=True, vertical_overflow="crop") as live:
 
         def draw(record: Record) -> None:
-            shown = view(scene(record, len(ACTS), time.time()), limits(record.policy))
+            shown = view(scene(record, len(ACTS), time.time()), limits(record.policy), console.width)
             live.update(shown, refresh=True)
 
         yield draw

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
+from rich.constrain import Constrain
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
@@ -14,8 +15,10 @@ from rollout_controller.core.explain.phase import span
 from rollout_controller.lab.demo.scene import Limits, Scene, SlotScene
 from rollout_controller.lab.demo.summary import Row, seconds
 
-WIDTH = 112
-BAR = 30
+WIDEST = 140
+"""On a wider screen the eye loses the line."""
+BAR, BESIDE = 30, 76
+"""Characters of a whole bar, and of all that stands beside it."""
 TOLD = 4
 """How many of the last messages are shown."""
 VERDICTS = {
@@ -29,16 +32,17 @@ PHASES = {Phase.SUCCEEDED: "green", Phase.ROLLED_BACK: "red", Phase.ROLLING_BACK
 GPU_NOTE = "GPU use is played: there is no GPU here, a small exporter says what the models declare. All else is real."
 
 
-def view(scene: Scene, limits: Limits) -> RenderableType:
-    """The screen of one moment."""
-    parts: list[RenderableType] = [_head(scene), Text(), _slots(scene, limits)]
+def view(scene: Scene, limits: Limits, width: int) -> RenderableType:
+    """The screen of one moment, on a terminal of that width."""
+    bar = max(min(BAR, width - BESIDE), 4)
+    parts: list[RenderableType] = [_head(scene), Text(), _slots(scene, limits, bar)]
     if checks := _checks(scene):
         parts += [Text(), checks]
     parts += [Text(), _why(scene)]
     if scene.told or scene.done:
         parts += [Text(), Rule(style="dim"), _so_far(scene)]
     parts += [Text(), Text(GPU_NOTE, "dim")]
-    return Padding(Group(*parts), (1, 1, 0, 1))
+    return Constrain(Padding(Group(*parts), (1, 1, 0, 1)), min(width, WIDEST))
 
 
 def _head(scene: Scene) -> RenderableType:
@@ -47,18 +51,18 @@ def _head(scene: Scene) -> RenderableType:
     table.add_column(justify="right", no_wrap=True)
     left = Text("rollouts demo", "bold")
     if scene.act is not None:
-        left.append(f"   {scene.number} of {scene.total}   ", "dim")
-        left.append(f"version {scene.act.version}", "bold cyan")
-        left.append(f": {scene.act.what}")
+        left.append(f"   {scene.number} of {scene.total}", "dim")
     right = Text(scene.phase, PHASES.get(scene.phase, "cyan"))
     if scene.step is not None:
         right.append(f", step {scene.step[0]} of {scene.step[1]}", "default")
     right.append(f"   {span(scene.elapsed_s):>6}", "dim")
     table.add_row(left, right)
-    return table
+    if scene.act is None:
+        return Group(table, Text("a little traffic first", "dim"))
+    return Group(table, Text.assemble((f"version {scene.act.version}", "bold cyan"), (f": {scene.act.what}", "bold")))
 
 
-def _slots(scene: Scene, limits: Limits) -> RenderableType:
+def _slots(scene: Scene, limits: Limits, bar: int) -> RenderableType:
     table = Table.grid(padding=(0, 2), pad_edge=False)
     for justify in ("left", "left", "left", "right", "left", "right", "right", "right"):
         table.add_column(justify=justify, no_wrap=True)
@@ -68,15 +72,15 @@ def _slots(scene: Scene, limits: Limits) -> RenderableType:
     heads = ("", "", "", "", Text("traffic", "dim"), Text("req/s", "dim"), Text(quantile, "dim"), Text("errors", "dim"))
     table.add_row(*heads)
     for slot in scene.slots:
-        table.add_row(*_slot(slot, limits))
+        table.add_row(*_slot(slot, limits, bar))
     table.add_row("", "", "", "", "", "", Text(allowed_ms, "dim"), Text(allowed_share, "dim"))
     return table
 
 
-def _slot(slot: SlotScene, limits: Limits) -> list[Text]:
+def _slot(slot: SlotScene, limits: Limits, size: int) -> list[Text]:
     colour = {"canary": "cyan", "stable": "default"}.get(slot.role, "dim")
-    bar = Text("━" * round(slot.percent * BAR / 100), colour if slot.role == "canary" else "blue")
-    bar.append("━" * (BAR - len(bar)), "bright_black dim")
+    bar = Text("━" * round(slot.percent * size / 100), colour if slot.role == "canary" else "blue")
+    bar.append("━" * (size - len(bar)), "bright_black dim")
     slow = limits.latency_ms is not None and slot.p95_ms is not None and slot.p95_ms > limits.latency_ms
     failing = limits.errors_share is not None and slot.failed_share is not None and slot.failed_share > limits.errors_share
     return [
