@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
-from rollout_controller.api.errors import FieldError, InvalidDocument
+from rollout_controller.api.errors import InvalidDocument
 from rollout_controller.api.names import (
     ANNOTATION_COMMAND,
     ANNOTATION_MARK,
@@ -20,6 +20,7 @@ from rollout_controller.api.names import (
     Key,
     Raw,
 )
+from rollout_controller.api.wording import field_error
 
 __all__ = [
     "ANNOTATION_COMMAND",
@@ -88,37 +89,5 @@ def parse(kind: type[T], raw: Mapping[str, Any]) -> T:
         metadata = raw.get("metadata")
         name = metadata.get("name") if isinstance(metadata, Mapping) else None
         raise InvalidDocument(
-            f"{raw.get('kind', kind.__name__)} {name!r}", [_field_error(e, kind) for e in error.errors()]
+            f"{raw.get('kind', kind.__name__)} {name!r}", [field_error(e, kind) for e in error.errors()]
         ) from None
-
-
-def _field_error(error: Any, kind: type[BaseModel]) -> FieldError:
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
-    if error["type"] == "extra_forbidden":
-        return FieldError(path, "unknown field", f"allowed here: {', '.join(_fields_at(kind, error['loc'][:-1]))}")
-    if error["type"] == "missing":
-        return FieldError(path, "is missing", "it must be given")
-    message = str(error["msg"]).removeprefix("Value error, ")
-    read, _, allowed = message.partition("|")
-    if allowed:
-        return FieldError(path, read, allowed)
-    return FieldError(path, f"{error['input']!r} was read", message[:1].lower() + message[1:])
-
-
-def _fields_at(kind: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
-    """The field names allowed at a place; follows the annotations down as far as they lead."""
-    here: Any = kind
-    for part in loc:
-        if not isinstance(part, int) and isinstance(here, type) and issubclass(here, BaseModel):
-            by_alias = {(f.alias or n): f for n, f in here.model_fields.items()}
-            here = _model_in(by_alias[part].annotation) if part in by_alias else here
-    return sorted((f.alias or n) for n, f in here.model_fields.items()) if hasattr(here, "model_fields") else []
-
-
-def _model_in(annotation: Any) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        if (found := _model_in(argument)) is not None:
-            return found
-    return None

@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
 
+from rollout_controller.api.documents import Document
 from rollout_controller.api.errors import FieldError, InvalidDocument
 from rollout_controller.api.meta import Metadata, parse
 from rollout_controller.api.names import Key, Raw
@@ -15,7 +16,6 @@ from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.cli import files
 from rollout_controller.cli.exits import CommandError, Exit
 from rollout_controller.cli.fetch import DATABASE, local_directory
-from rollout_controller.cli.files import FileDocument
 from rollout_controller.cli.screen import screen
 from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.rds import RdsProjection, route_configuration
@@ -92,7 +92,7 @@ def _read(paths: Iterable[str], namespace: str) -> tuple[list[tuple[Kind, Raw]],
     return documents, faults
 
 
-def _checked(document: FileDocument, namespace: str) -> tuple[Kind, Raw]:
+def _checked(document: Document, namespace: str) -> tuple[Kind, Raw]:
     """The kind, and the document with its namespace; raises InvalidDocument with every fault."""
     raw = document.raw
     kind = next((k for k in KINDS if (k.api_version, k.name) == (raw.get("apiVersion"), raw.get("kind"))), None)

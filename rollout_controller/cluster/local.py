@@ -215,7 +215,8 @@ class LocalStore:
             except OSError as error:
                 raise Unavailable(f"{error.filename or projection} cannot be written: {error.strerror or error}") from error
             except InvalidDocument as error:
-                raise Refused(f"{error.name}: {error}") from error
+                faults = "; ".join(f"{fault.path}: {fault.read} ({fault.allowed})" for fault in error.errors)
+                raise Refused(f"{error.name}: {faults}") from error
 
     def _take_back(self, kind: Kind) -> None:
         """After a write that failed: the outside says again what the store says. `sync` at the next start does it otherwise."""

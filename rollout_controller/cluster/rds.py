@@ -43,7 +43,7 @@ def route_configuration(virtual_services: Sequence[Raw], *, name: str) -> Raw:
         for index, domain in enumerate(host["domains"]):
             if domain.lower() in taken:
                 faults.add(
-                    f"spec.hosts[{index}]", f"{domain!r} has its routes in {taken[domain.lower()]} already", "each host once"
+                    f"spec.hosts[{index}]", f"{domain!r} is in {taken[domain.lower()]}, too", "each host in one place only"
                 )
             taken[domain.lower()] = f"VirtualService {host['name']}"
         if faults.found:

@@ -117,7 +117,7 @@ def route_state(rollout: TritonRollout, document: Raw) -> RouteState | Unknown:
     try:
         weights = mesh.read_weights(rollout.spec, document)
     except mesh.RouteProblem as problem:
-        return Unknown("invalid", str(problem))
+        return Unknown(problem.code, problem.sentence)
     return RouteState(document, weights, _mark(mesh.read_mark(document)))
 
 

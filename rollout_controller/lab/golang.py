@@ -10,11 +10,14 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from rollout_controller.lab import tether
 
 Say = Callable[[str], None]
 
@@ -122,6 +125,7 @@ def _environment(scratch: Path) -> dict[str, str]:
 
 def _run_go(command: list[str], work: Path, env: dict[str, str], say: Say) -> None:
     begun = time.monotonic()
+    command = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *command]
     process = subprocess.Popen(
         command, cwd=work, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
     )

@@ -163,6 +163,8 @@ def main() -> int:
     except (MissingPart, BuildFailed) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
+    except KeyboardInterrupt:
+        return 130
     print(f"envoy       {found.envoy}\ntriton      {found.triton.binary}\nprometheus  {found.prometheus}")  # noqa: T201
     return 0
 

@@ -6,7 +6,8 @@ How Triton 2.51 behaves in `--model-control-mode=explicit`, measured (tests/lab/
   So a pin sends the config that Triton has now (`GET /v2/models/M/config`) with another `version_policy`.
 - That config exists only while a version is loaded. Where none is, a plain load comes first (it reads config.pbtxt and
   loads by the policy there, by default the highest version), then the pin.
-- A change of `version_policy` alone does not reload a version that is loaded already: the pin after it costs 1-10 ms.
+- A change of `version_policy` alone does not reload a version that is loaded already: the pin after it costs 1-10 ms. What
+  reloads it is a file of its directory with a new time, and Python's first import writes one (`__pycache__`).
 - The old version serves until the new one is ready, then it is drained (about a second). A load that fails leaves it serving.
 - A pin takes the config of the load before it, so a changed config.pbtxt is read only after an unload (or a restart).
 - A load goes on in Triton when its caller has gone, and one asked meanwhile for the same model is queued and loads *again*.

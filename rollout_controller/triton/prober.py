@@ -57,7 +57,7 @@ class Prober:
     def __init__(
         self,
         *,
-        on_change: Callable[[Key], None],
+        on_change: Callable[[Key], object],
         on_death: Callable[[str, BaseException], None] = lambda _name, _error: None,
         client: Callable[[str], TritonClient] = TritonClient,
         pace: Pace | None = None,

@@ -64,7 +64,7 @@ def test_up_gives_working_servers_and_down_leaves_nothing(directory: Path) -> No
         assert probe(f"{info.triton[GREEN]}/v2/models/classifier/ready") == 400
         settings = yaml.safe_load(info.local_yaml.read_text())
         assert settings == {
-            "prometheus": {"url": info.prometheus},
+            "prometheus": {"url": info.prometheus, "window": "1s", "lag": "500ms"},
             "envoy": {"rds": "envoy/rds/rds.yaml", "routeConfig": "local"},
             "triton": dict(info.triton),
             "metrics": {"port": info.controller_port},

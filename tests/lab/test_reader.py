@@ -140,6 +140,20 @@ def assert_same_when_read_again(lab: Lab, began: float) -> None:
         assert again.stats()["envoy"].queries <= 6
 
 
+def test_a_slow_scrape_loses_nothing_while_it_is_shorter_than_the_lag(lab: Lab) -> None:
+    """A sample is stamped with its scrape's start: read before it was ingested, its growth would be lost."""
+    lab.exporter.delay_s = 0.3
+    time.sleep(2)
+    before = lab.world.truth["blue"]
+    lab.reader.want(KEY, wants("green", "blue"))
+    for _ in range(500):
+        lab.world.serve("green", 1)
+        lab.world.serve("blue", 1)
+        time.sleep(0.01)
+    lab.settle()
+    assert lab.total() == (500, 0, lab.world.truth["blue"] - before)
+
+
 def test_one_bad_identity_harms_nobody_else(lab: Lab) -> None:
     bad, absent = Key("default", "bad"), Key("default", "absent")
     lab.world.extra = 'envoy_cluster_upstream_rq_xx{envoy_cluster_name="nan",envoy_response_code_class="2"} NaN'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import threading
@@ -17,15 +16,12 @@ from typing import Any
 
 import yaml
 
-INSTALL = "no Prometheus found: set ROLLOUTS_PROMETHEUS to its binary, or `apt-get install prometheus`"
+from rollout_controller.lab import parts
 
 
 def find_prometheus() -> Path:
-    """The binary to test with; a missing one is a failure, never a skip."""
-    found = os.environ.get("ROLLOUTS_PROMETHEUS") or shutil.which("prometheus")
-    if not found or not Path(found).exists():
-        raise RuntimeError(INSTALL)
-    return Path(found)
+    """The binary to test with; a missing one is a failure that says how to get it, never a skip."""
+    return parts.find_prometheus(print)
 
 
 def free_port() -> int:

@@ -142,6 +142,11 @@ def undecided_rollback(seconds: float, what: str) -> Reason:
     return reason("Undecided", f"no verdict after {span(seconds)}, and the policy says go back: {what}")
 
 
+def canary_lost(version: str, slot: str, runs: str | None) -> Reason:
+    now = f"version {runs}" if runs else "no version"
+    return reason("CanaryLost", f"{slot} no longer runs version {version}, it runs {now}: who is sent there is not served")
+
+
 def guard_harm(sentence: str) -> Reason:
     return reason("GuardOver", sentence)
 

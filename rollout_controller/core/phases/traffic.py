@@ -9,7 +9,7 @@ from rollout_controller.api.status import Attempt, Outcome, Phase, Reason, StepD
 from rollout_controller.core.explain import phase as explain
 from rollout_controller.core.guards import read_guards, tripped
 from rollout_controller.core.judge import StepView, assess
-from rollout_controller.core.observation import RouteState, Unknown
+from rollout_controller.core.observation import RouteState, SlotState, Unknown
 from rollout_controller.core.phases.endings import adopted_request, at, echoed, interrupted, leave, new_command, refused
 from rollout_controller.core.states import Event
 from rollout_controller.core.turn import ACTIVE_LOOK_S, Decision, Turn, evolve
@@ -62,6 +62,8 @@ def watch(turn: Turn) -> tuple[Turn, Decision | None]:
     if (decision := interrupted(turn)) is not None:
         return turn, decision
     turn = at(turn, adopted_request(turn))
+    if (lost := _lost(turn)) is not None:
+        return turn, leave(turn, "RolledBack", lost)
     if turn.policy is not None and (guard := tripped(turn.policy, turn.status.guards, turn.seen)) is not None:
         return turn, leave(turn, "RolledBack", explain.guard_harm(guard.sentence))
     if (decision := _keep_route(turn)) is not None:
@@ -72,6 +74,21 @@ def watch(turn: Turn) -> tuple[Turn, Decision | None]:
 def _begun_rollback(turn: Turn, route: RouteState) -> bool:
     """The route's mark says that this attempt is being left: a controller that died after moving traffic said so."""
     return route.mark is not None and route.mark.attempt == turn.attempt.id and route.mark.phase == Phase.ROLLING_BACK
+
+
+def _lost(turn: Turn) -> Reason | None:
+    """The slot answers and says that it does not run the version that is being tried: who is sent there is not served.
+
+    A Triton that lost its model (restarted, unloaded by hand) answers 404, which no count of 5xx sees. A Triton that does
+    not answer at all is left to the counts: a prober that cannot reach it is no evidence against the version.
+    """
+    attempt = turn.attempt
+    state = turn.seen.slots.get(attempt.slot, SlotState())
+    if turn.rollout.spec.deploy.model_repository is None or state.problem is not None or state.loading is not None:
+        return None
+    if state.version == attempt.version:
+        return None
+    return explain.canary_lost(attempt.version, attempt.slot, state.version)
 
 
 def _harm_code(harm: Verdict) -> str:

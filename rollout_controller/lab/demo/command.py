@@ -52,8 +52,10 @@ class Interruption:
             signal.signal(number, self._asked)
 
     def clean_up(self) -> None:
-        """From here on nothing interrupts."""
+        """From here on nothing interrupts, to the very end of the process."""
         self._armed = False
+        for number in ENDS_US:
+            signal.signal(number, signal.SIG_IGN)
 
     def _asked(self, _number: int, _frame: FrameType | None) -> None:
         if self._armed:

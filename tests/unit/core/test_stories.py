@@ -276,3 +276,14 @@ def test_signs_of_harm_are_not_taken_to_more_users_by_time_alone() -> None:
     assert told.status.reason.code == "SignsOfHarm"
     assert told.run_until_rest() is Phase.ROLLED_BACK
     told.check("signs-of-harm")
+
+
+def test_a_canary_that_lost_its_model_is_rolled_back() -> None:
+    told = story()
+    told.ask("2")
+    told.settle()
+    told.run(30)
+    told.world.running["green"] = None
+    told.note("green's Triton was restarted: it answers, and runs no version")
+    assert told.run_until_rest() is Phase.ROLLED_BACK
+    told.check("canary-lost")

@@ -1,0 +1,158 @@
+"""The main job on real servers: real traffic between two real Tritons behind a real Envoy, judged by a real Prometheus."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.service import Service, running
+
+pytestmark = pytest.mark.lab
+
+BLUE, GREEN = "triton-blue", "triton-green"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with running(tmp_path_factory.mktemp("rollouts")) as up:
+        yield up
+
+
+def canary_of(service: Service) -> tuple[str, str]:
+    """(canary's host, stable's host) of the next attempt."""
+    stable = service.status().get("stableSlot", "blue")
+    return (GREEN, BLUE) if stable == "blue" else (BLUE, GREEN)
+
+
+def test_a_good_version_is_shifted_and_promoted(service: Service) -> None:
+    service.until(lambda: service.status().get("phase") == "Idle", 20, "Idle")
+    canary, stable = canary_of(service)
+    began = time.time()
+    done = service.trigger("2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert service.envoy_weights() == {canary: 100}
+    record = service.status()["attempts"][0]
+    assert [step["weight"] for step in record["stepsDone"]] == [10, 25, 50, 100]
+    time.sleep(1.0)
+    served = service.served(began)
+    assert len(served[canary]) > 300, "the canary's Triton really served"
+    assert not [e for entries in served.values() for e in entries if e["code"] >= 500], "no user's request failed"
+    assert service.served(time.time() - 0.8).get(stable, []) == [], "nothing goes to the old version any more"
+
+
+@pytest.mark.parametrize(
+    ("version", "code"),
+    [("3", "ErrorsViolated"), ("4", "LatencyViolated"), ("5", "ErrorsViolated"), ("6", "GuardOver")],
+    ids=["errors", "latency", "death", "gpu-saturation"],
+)
+def test_harm_is_rolled_back(service: Service, version: str, code: str) -> None:
+    canary, stable = canary_of(service)
+    began = time.time()
+    done = service.trigger(version)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert service.envoy_weights() == {stable: 100}
+    record = service.status()["attempts"][0]
+    assert (record["outcome"], record["reason"]["code"]) == ("RolledBack", code)
+    assert service.served(began)[canary], "it had traffic"
+    time.sleep(1.5)
+    assert service.served(time.time() - 1.0).get(canary, []) == [], "no user meets it any more"
+    assert record["reason"]["sentence"] in service.rollouts("explain", "classifier").stdout.replace("\n", " ")
+
+
+def test_a_version_that_cannot_be_loaded_moves_no_traffic(service: Service) -> None:
+    canary, stable = canary_of(service)
+    began = time.time()
+    done = service.trigger("7")
+    assert done.returncode == 1, done.stdout + done.stderr
+    status = service.status()
+    assert status["phase"] == "Stalled"
+    assert status["attempts"][0]["outcome"] == "Failed"
+    assert "weights.npz: expected 30720 numbers, found 12288" in status["reason"]["sentence"], "Triton's own words"
+    assert service.envoy_weights() == {stable: 100}
+    assert canary not in service.served(began)
+
+
+def test_an_unknown_version_is_said_in_tritons_words(service: Service) -> None:
+    done = service.trigger("99")
+    assert done.returncode == 1
+    assert service.status()["reason"]["code"] == "LoadFailed"
+
+
+def test_somebody_moves_the_weights(service: Service) -> None:
+    """Drift, seen and put back while the attempt goes on."""
+    canary, _ = canary_of(service)
+    service.apply(hold={"min": "30s", "minRequests": 30, "timeout": "2m"}, undecided={"after": "40s", "then": "Advance"})
+    service.ask("1")
+    service.until(lambda: service.envoy_weights().get(canary) == 10, 30, "10 % on the canary")
+    service.apply(hold={"min": "30s", "minRequests": 30, "timeout": "2m"}, undecided={"after": "40s", "then": "Advance"})
+    service.until(lambda: service.envoy_weights().get(canary) == 10, 10, "10 % again after a re-applied manifest")
+    events = service.rollouts("explain", "classifier").stdout
+    assert "Drift" in events, events
+    assert service.rollouts("abort", "classifier").returncode == 0
+    service.until_phase("Aborted")
+    service.apply()
+
+
+def test_what_it_exports(service: Service) -> None:
+    status, text = service.get(f"http://127.0.0.1:{service.info.controller_port}/metrics")
+    assert status == 200
+    for name in (
+        "rollout_phase",
+        "rollout_weight",
+        "rollout_attempts_total",
+        "rollout_rollback_seconds_bucket",
+        "rollout_drift_total",
+    ):
+        assert f"\n{name}" in text, name
+    assert service.get(f"http://127.0.0.1:{service.info.controller_port}/healthz")[0] == 200
+
+
+def test_prometheus_away_for_a_minute(tmp_path: Path) -> None:
+    """A healthy attempt holds while nothing can be seen, rolls nobody back, and goes on afterwards."""
+    with running(tmp_path, hold={"min": "8s", "minRequests": 30, "timeout": "3m"}, undecided={"after": "90s"}) as service:
+        service.ask("2")
+        service.until(lambda: service.envoy_weights().get(GREEN) == 10, 30, "10 % on the canary")
+        service.lab.stop_one("prometheus")
+        service.until(lambda: (service.status().get("reason") or {}).get("code") == "Unknown", 20, "it says that it is blind")
+        end = time.time() + 60
+        while time.time() < end:
+            assert service.envoy_weights() == {BLUE: 90, GREEN: 10}
+            time.sleep(2)
+        assert "Nobody is rolled back for that" in service.status()["reason"]["sentence"]
+        service.lab.start_one("prometheus")
+        assert service.until_phase("Succeeded", 120)["attempts"][0]["outcome"] == "Promoted"
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+def test_kill_9_in_the_middle(tmp_path: Path, version: str) -> None:
+    """Killed every few seconds and started again: same end."""
+    with running(tmp_path) as service:
+        service.ask(version)
+        wanted = "Succeeded" if version == "2" else "RolledBack"
+        end = time.time() + 120
+        while service.status().get("phase") not in {"Succeeded", "RolledBack"}:
+            assert time.time() < end, json.dumps(service.status(), indent=1)[:3000]
+            time.sleep(3.1)
+            service.kill()
+            service.start()
+        assert service.status()["phase"] == wanted
+        assert service.envoy_weights() == ({GREEN: 100} if version == "2" else {BLUE: 100})
+
+
+def test_sigterm_ends_cleanly_in_an_attempt(tmp_path: Path) -> None:
+    with running(tmp_path) as service:
+        service.ask("2")
+        service.until(lambda: service.envoy_weights().get(GREEN) == 10, 30, "10 % on the canary")
+        began = time.monotonic()
+        assert service.controller is not None
+        service.controller.send_signal(signal.SIGTERM)
+        assert service.controller.wait(10) == 0
+        assert time.monotonic() - began < 5
+        assert service.envoy_weights() == {BLUE: 90, GREEN: 10}, "traffic stays as it is"
+        service.start()
+        service.until_phase("Succeeded", 90)

@@ -1,0 +1,242 @@
+"""The cache: it holds what the store holds, soon, whatever the store does meanwhile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollout_controller.api.names import Key, Raw
+from rollout_controller.cluster import cache as cache_module
+from rollout_controller.cluster.cache import DocumentCache, Feeder
+from rollout_controller.cluster.local import LocalStore
+from rollout_controller.cluster.store import POLICY, VIRTUAL_SERVICE, Expired, Kind, Refused, Unavailable, WatchEvent
+from tests.contract.documents import policy, virtual_service
+
+BALANCED = Key("vision", "balanced")
+ADD_LABEL = [{"op": "add", "path": "/metadata/labels", "value": {"a": "b"}}]
+
+
+class Scripted(LocalStore):
+    """A real store whose next lists and watches go wrong as told."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, log_rows=20)
+        self.list_troubles: list[Exception] = []
+        self.watch_troubles: list[Exception | None] = []  # None: ends at once
+        self.lists = 0
+        self.watches = 0
+
+    def list(self, kind: Kind, namespace: str | None = None) -> Any:
+        self.lists += 1
+        if self.list_troubles:
+            raise self.list_troubles.pop(0)
+        return super().list(kind, namespace)
+
+    def watch(self, kind: Kind, namespace: str | None, since: str, timeout_s: float) -> Any:
+        self.watches += 1
+        if self.watch_troubles:
+            trouble = self.watch_troubles.pop(0)
+            if trouble is not None:
+                raise trouble
+            return iter(())
+        return super().watch(kind, namespace, since, timeout_s)
+
+
+class Seen:
+    """What the cache told."""
+
+    def __init__(self) -> None:
+        self.changes: list[Key] = []
+        self.deaths: list[tuple[str, BaseException]] = []
+
+    def changed(self, kind: Kind, key: Key) -> None:
+        self.changes.append(key)
+
+    def died(self, name: str, error: BaseException) -> None:
+        self.deaths.append((name, error))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Scripted]:
+    store = Scripted(tmp_path / "store.db")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def seen() -> Seen:
+    return Seen()
+
+
+@pytest.fixture
+def cache(store: Scripted, seen: Seen) -> Iterator[DocumentCache]:
+    cache = DocumentCache(store, (POLICY, VIRTUAL_SERVICE), on_change=seen.changed, on_death=seen.died)
+    yield cache
+    cache.stop()
+
+
+def soon(what: Callable[[], bool], seconds: float = 5) -> None:
+    ends = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < ends, "it did not happen in time"
+        time.sleep(0.005)
+
+
+def test_it_holds_what_was_there_and_follows_what_comes(store: Scripted, cache: DocumentCache, seen: Seen) -> None:
+    made = store.create(POLICY, policy("vision"))
+    assert cache.get(POLICY, BALANCED) is None
+    assert not cache.synced(POLICY)
+    assert cache.age(POLICY) == float("inf")
+    cache.start()
+    assert cache.wait_synced(5)
+    assert cache.get(POLICY, BALANCED) == made
+    assert cache.keys(VIRTUAL_SERVICE) == ()
+    assert cache.age(POLICY) < 5
+    patched = store.patch(POLICY, BALANCED, ADD_LABEL)
+    soon(lambda: cache.get(POLICY, BALANCED) == patched)
+    store.create(VIRTUAL_SERVICE, virtual_service("vision"))
+    soon(lambda: cache.keys(VIRTUAL_SERVICE) == (Key("vision", "triton"),))
+    store.delete(POLICY, BALANCED)
+    soon(lambda: cache.get(POLICY, BALANCED) is None)
+    soon(lambda: seen.changes.count(BALANCED) == 3)
+    assert seen.changes.count(Key("vision", "triton")) == 1
+    assert seen.deaths == []
+
+
+def test_a_store_that_does_not_answer_is_tried_again(store: Scripted, cache: DocumentCache, seen: Seen) -> None:
+    store.create(POLICY, policy("vision"))
+    store.list_troubles = [Unavailable("locked"), Refused("may not list"), Unavailable("locked")] * 2
+    store.watch_troubles = [Unavailable("reset"), None, None]
+    cache.start()
+    assert cache.wait_synced(20)
+    soon(lambda: not store.watch_troubles and cache.problem(POLICY) is None, 20)
+    patched = store.patch(POLICY, BALANCED, ADD_LABEL)
+    soon(lambda: cache.get(POLICY, BALANCED) == patched)
+    assert seen.deaths == []
+
+
+def test_the_problem_is_told_while_it_lasts(store: Scripted, cache: DocumentCache) -> None:
+    store.list_troubles = [Refused("may not list policies")] * 1000
+    cache.start()
+    soon(lambda: cache.problem(POLICY) == "may not list policies")
+    assert not cache.wait_synced(0.05)
+
+
+def test_after_expiry_everything_is_read_again_and_what_went_is_noticed(store: Scripted, seen: Seen) -> None:
+    feeder = Feeder(store, POLICY, None, seen.changed)
+    store.create(POLICY, policy("vision", "goes"))
+    store.create(POLICY, policy("vision", "stays"))
+    feeder._list()
+    seen.changes.clear()
+    store.delete(POLICY, Key("vision", "goes"))
+    for _ in range(30):
+        store.create(POLICY, policy("vision", "other"))
+        store.delete(POLICY, Key("vision", "other"))
+    store.create(POLICY, policy("vision", "comes"))
+    with pytest.raises(Expired):
+        feeder._list_and_watch()
+    feeder._list()
+    assert set(feeder.documents) == {Key("vision", "stays"), Key("vision", "comes")}
+    assert sorted(key.name for key in seen.changes) == ["comes", "goes"]
+
+
+def test_a_store_made_anew_is_read_anew(tmp_path: Path, store: Scripted, cache: DocumentCache) -> None:
+    store.create(POLICY, policy("vision"))
+    cache.start()
+    assert cache.wait_synced(5)
+    for path in tmp_path.glob("store.db*"):
+        path.unlink()
+    soon(lambda: cache.problem(POLICY) is not None)
+    other = LocalStore(tmp_path / "store.db")
+    other.create(POLICY, policy("vision", "new"))
+    soon(lambda: cache.keys(POLICY) == (Key("vision", "new"),), 20)
+    other.close()
+
+
+def test_what_was_just_written_is_read_before_the_watch_says_it(store: Scripted, seen: Seen) -> None:
+    feeder = Feeder(store, POLICY, None, seen.changed)
+    old = store.create(POLICY, policy("vision"))
+    feeder._list()
+    new = store.patch(POLICY, BALANCED, ADD_LABEL)
+    feeder.put(new)
+    assert feeder.documents[BALANCED] == new
+    feeder.put(old)
+    assert feeder.documents[BALANCED] == new, "an older document does not replace a newer one"
+    feeder._take(WatchEvent("MODIFIED", old, old["metadata"]["resourceVersion"]))
+    assert feeder.documents[BALANCED] == new, "nor does a late event"
+
+
+def test_a_late_put_does_not_bring_a_deleted_document_back(store: Scripted, seen: Seen) -> None:
+    feeder = Feeder(store, POLICY, None, seen.changed)
+    made = store.create(POLICY, policy("vision"))
+    store.delete(POLICY, BALANCED)
+    feeder._list()
+    feeder.put(made)
+    assert feeder.documents == {}
+
+
+def test_a_document_put_before_an_older_list_is_kept(store: Scripted, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    feeder = Feeder(store, POLICY, None, seen.changed)
+    listing = store.list(POLICY)
+    made = store.create(POLICY, policy("vision"))
+    feeder.put(made)
+    monkeypatch.setattr(store, "list", lambda *_: listing)
+    feeder._list()
+    assert feeder.documents == {BALANCED: made}
+
+
+def test_an_unexpected_end_is_told(store: Scripted, cache: DocumentCache, seen: Seen) -> None:
+    store.list_troubles = [ZeroDivisionError("a bug")]
+    cache.start()
+    soon(lambda: len(seen.deaths) == 1)
+    name, error = seen.deaths[0]
+    assert name in {"cache-rolloutpolicies", "cache-virtualservices"}
+    assert isinstance(error, ZeroDivisionError)
+
+
+def test_a_watch_that_ends_is_opened_again(store: Scripted, cache: DocumentCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "WATCH_S", 0.05)
+    cache.start()
+    soon(lambda: store.watches > 10)
+    assert store.lists == 2
+
+
+@pytest.mark.parametrize("trouble", [None, Unavailable("locked")])
+def test_stop_ends_within_a_second(store: Scripted, cache: DocumentCache, trouble: Exception | None) -> None:
+    store.list_troubles = [trouble] * 1000 if trouble else []
+    cache.start()
+    time.sleep(0.5)
+    began = time.monotonic()
+    cache.stop()
+    assert time.monotonic() - began < 1
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("cache-")]
+
+
+def test_stop_does_not_wait_for_a_watch_that_hangs(store: Scripted, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+
+    def hangs(*_: object) -> Iterator[WatchEvent]:
+        release.wait(30)
+        yield from ()
+
+    monkeypatch.setattr(store, "watch", hangs)
+    cache = DocumentCache(store, (POLICY,), on_change=seen.changed, on_death=seen.died)
+    cache.start()
+    assert cache.wait_synced(5)
+    began = time.monotonic()
+    cache.stop()
+    assert time.monotonic() - began < 1
+    release.set()
+
+
+def test_reading_is_by_reference(store: Scripted, cache: DocumentCache) -> None:
+    store.create(POLICY, policy("vision"))
+    cache.start()
+    assert cache.wait_synced(5)
+    first: Raw | None = cache.get(POLICY, BALANCED)
+    assert first is cache.get(POLICY, BALANCED)
