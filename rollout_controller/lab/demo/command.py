@@ -108,7 +108,7 @@ def _play(stage: Stage, args: argparse.Namespace) -> int:
     (stage.directory / "report.html").write_text(html(page))
     (stage.directory / "timeline.svg").write_text(svg(page.timeline, standalone=True))
     _say("\n" + "\n".join(f"  {line}".rstrip() for line in summary.text_table(table)))
-    named = ", ".join(f"{name} {version}" for name, version in servers.items())
+    named = ", ".join(f"{name} {version}".strip() for name, version in servers.items())
     _say(f"\n  Everything above came from real servers on this machine: {named}.\n  {GPU_NOTE}")
     wrong = [sentence for played in record.played for sentence in played.differences]
     missing = [f"version {act.version}: was not played" for act in ACTS[len(record.played) :]]

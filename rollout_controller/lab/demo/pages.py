@@ -224,7 +224,7 @@ def _verdict(one: Verdict) -> tuple[Cell, ...]:
 
 def how(servers: Mapping[str, str], *, rps: float, command: str) -> dict[str, str]:
     """How the play was made, for the last part of the page."""
-    named = ", ".join(f"{name} {version}" for name, version in servers.items())
+    named = ", ".join(f"{name} {version}".strip() for name, version in servers.items())
     return {
         "servers": f"{named}: real processes on this machine, one Envoy, two Tritons, one Prometheus that scrapes every second",
         "load": f"{rps:g} requests a second at random times (Poisson): KServe v2, real tensors, none waits for another",

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rollout_controller.controller.config import DATABASE_NAME
 from rollout_controller.lab import processes, procfs
 from rollout_controller.lab.info import Info
 from rollout_controller.lab.lab import Lab
 from rollout_controller.lab.processes import Running, Server
 
 ROOT = Path(__file__).parents[3]
+DATABASE_NAME = "rollouts.db"
+"""As in controller/config.py, which this layer does not import."""
 DOCUMENTS = ("policies/demo.yaml", "mesh/virtualservice.yaml", "mesh/tritonrollout.yaml")
 OURS = ("lab.lock", "lab.json", "local.yaml", DATABASE_NAME)
 """A directory that has one of these is a lab's."""
@@ -144,12 +145,12 @@ def documents() -> dict[str, str]:
 
 
 def versions(info: Info) -> dict[str, str]:
-    """What the servers say about themselves: name -> version; `unknown` where they do not say."""
+    """What the servers say about themselves: name -> version; empty where one does not say."""
     triton = next(iter(info.triton.values()))
     return {
-        "Envoy": _part(_answer(f"{info.envoy_admin}/server_info"), "version").partition("/")[2].partition("/")[0] or "unknown",
-        "Triton": _part(_answer(f"{triton}/v2"), "version") or "unknown",
-        "Prometheus": _part(_answer(f"{info.prometheus}/api/v1/status/buildinfo"), "data", "version") or "unknown",
+        "Envoy": _part(_answer(f"{info.envoy_admin}/server_info"), "version").partition("/")[2].partition("/")[0],
+        "Triton": _part(_answer(f"{triton}/v2"), "version"),
+        "Prometheus": _part(_answer(f"{info.prometheus}/api/v1/status/buildinfo"), "data", "version"),
     }
 
 
