@@ -68,7 +68,7 @@ class Info:
 def write(info: Info) -> None:
     """Write DIR/local.yaml and then, last, DIR/lab.json: where that is, the lab was up."""
     settings = {
-        "prometheus": {"url": info.prometheus, "window": prometheus.SCRAPE_EVERY, "lag": "500ms"},
+        "prometheus": {"url": info.prometheus, "window": prometheus.SCRAPE_EVERY, "lag": prometheus.LAG},
         "envoy": {"rds": str(info.rds.relative_to(info.directory)), "routeConfig": envoy.ROUTE_CONFIG},
         "triton": dict(info.triton),
         "metrics": {"port": info.controller_port},

@@ -11,6 +11,8 @@ import yaml
 from rollout_controller.lab.processes import Server
 
 SCRAPE_EVERY = "1s"
+LAG = "500ms"
+"""After this long a scrape's samples can be queried: on this machine a scrape takes a few milliseconds."""
 RETENTION = "6h"
 NAMESPACE = "default"
 """The namespace that the lab's targets claim to be in."""
