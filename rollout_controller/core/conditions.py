@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from rollout_controller.api.status import Condition, Phase, RolloutStatus
+from rollout_controller.api.status import Condition, Phase, Reason, RolloutStatus
 
 Status = Literal["True", "False", "Unknown"]
 
@@ -29,10 +29,9 @@ A rolled-back version is Ready=False and Stalled=True: what was asked for is not
 TYPES = ("Ready", "Reconciling", "Stalled")
 
 
-def conditions(status: RolloutStatus, generation: int, now: float) -> tuple[Condition, ...]:
-    """The conditions of `status`; the transition time moves only when a condition's status changes."""
+def conditions(status: RolloutStatus, reason: Reason, generation: int, now: float) -> tuple[Condition, ...]:
+    """The next conditions of `status` with this reason; the transition time moves only when a condition's status changes."""
     before = {condition.type: condition for condition in status.conditions}
-    reason = status.reason
     result = []
     for name, value in zip(TYPES, BY_PHASE[status.phase], strict=True):
         old = before.get(name)
@@ -40,8 +39,8 @@ def conditions(status: RolloutStatus, generation: int, now: float) -> tuple[Cond
             Condition(
                 type=name,
                 status=value,
-                reason=reason.code if reason else status.phase.value,
-                message=reason.sentence if reason else "",
+                reason=reason.code,
+                message=reason.sentence,
                 last_transition_time=old.last_transition_time if old and old.status == value else now,
                 observed_generation=generation,
             )

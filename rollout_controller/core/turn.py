@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from rollout_controller.api.meta import Model
+from rollout_controller.api.meta import evolve
 from rollout_controller.api.policy import PolicySpec
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Attempt, Phase, Reason, RolloutStatus, SlotStatus, SlotWeight
@@ -14,8 +14,6 @@ from rollout_controller.core.conditions import conditions
 from rollout_controller.core.observation import Mark, Observation, RouteState, SlotState, Unknown
 from rollout_controller.core.plan import LoadVersion, Plan, SetWeights, Tell, WarmUp, WriteStatus
 from rollout_controller.core.states import ON_TRAFFIC, RESTING, Event, transition
-
-M = TypeVar("M", bound=Model)
 
 REFRESH_S = 30.0
 """In an attempt the status (with the judge's evidence) is written at least this often."""
@@ -25,11 +23,6 @@ TRAFFIC_LOOK_S = 15.0
 """With traffic on the canary somebody looks at least this often, data or not. New data, a changed document or slot wakes the
 rollout anyhow, so this is longer than a usual window: a look that sees nothing new costs as much as one that does."""
 RESTING_LOOK_S = 60.0
-
-
-def evolve(model: M, **changes: Any) -> M:
-    """A copy with some fields changed; the values are ours and already checked."""
-    return model.model_copy(update=changes)
 
 
 @dataclass(frozen=True)
@@ -120,10 +113,10 @@ class Turn:
 
 def headline(status: RolloutStatus) -> tuple[object, ...]:
     """What a person would care about: a change of it is written at once, everything else at most every 30 s."""
-    attempt = status.attempt and evolve(status.attempt, last_sample_at=None)
+    attempt = status.attempt
     return (
         status.phase,
-        attempt,
+        attempt and tuple((name, value) for name, value in attempt if name != "last_sample_at"),
         status.reason and status.reason.code,
         status.observed_version,
         status.observed_request,
@@ -144,8 +137,8 @@ def _role(status: RolloutStatus, slot: str) -> Literal["stable", "canary", "idle
     return "canary" if status.attempt and status.attempt.slot == slot else "idle"
 
 
-def with_slots(turn: Turn, status: RolloutStatus) -> RolloutStatus:
-    """The status with its slots as they are seen now."""
+def slots_of(turn: Turn, status: RolloutStatus) -> dict[str, SlotStatus]:
+    """The slots as they are seen now."""
     route = turn.seen.route
     desired = turn.desired(status)
     slots = {}
@@ -160,7 +153,7 @@ def with_slots(turn: Turn, status: RolloutStatus) -> RolloutStatus:
             ready=None if isinstance(state.problem, Unknown) else state.ready,
             message=state.failed or (state.problem.sentence if state.problem else ""),
         )
-    return evolve(status, slots=slots)
+    return slots
 
 
 @dataclass(frozen=True)
@@ -176,21 +169,26 @@ class Decision:
     tells: tuple[Tell, ...] = ()
 
 
+def _before(turn: Turn) -> tuple[RolloutStatus, ...]:
+    """The status in memory, and the stored one where that is another."""
+    return (turn.status,) if turn.status is turn.rollout.status else (turn.status, turn.rollout.status)
+
+
 def finish(turn: Turn, decision: Decision) -> Plan:
     """The decision as a plan: slots, conditions and echoes brought up to date, the actions in their one order.
 
     A step forward writes the status first, then traffic; a rollback writes traffic first (safety rules 1 and 3).
     """
+    generation = turn.rollout.metadata.generation
     status = evolve(
         decision.status,
         reason=decision.reason,
-        observed_generation=turn.rollout.metadata.generation,
+        observed_generation=generation,
+        slots=slots_of(turn, decision.status),
+        conditions=conditions(decision.status, decision.reason, generation, turn.now),
     )
-    status = with_slots(turn, status)
-    status = evolve(status, conditions=conditions(status, turn.rollout.metadata.generation, turn.now))
-    stored = turn.rollout.status
     due = status.phase not in RESTING and turn.now - (status.judge_written_at or 0.0) >= REFRESH_S
-    write = due or headline(status) != headline(turn.status) or headline(status) != headline(stored)
+    write = due or any(headline(status) != headline(before) for before in _before(turn))
     if write:
         active = status.phase not in RESTING
         status = evolve(status, judge_written_at=turn.now, next_check_at=turn.now + REFRESH_S if active else None)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from rollout_controller.api.meta import evolve
 from rollout_controller.api.status import AttemptRecord, Outcome, Reason, RolloutStatus
 from rollout_controller.core.explain import phase as explain
 from rollout_controller.core.observation import RouteState
 from rollout_controller.core.states import Event
-from rollout_controller.core.turn import Decision, Turn, evolve
+from rollout_controller.core.turn import Decision, Turn
 
 KEPT_ATTEMPTS = 10
 

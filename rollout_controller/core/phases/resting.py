@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from rollout_controller.api.meta import ANNOTATION_VERSION
+from rollout_controller.api.meta import ANNOTATION_VERSION, evolve
 from rollout_controller.api.status import Attempt, Phase, Reason, RolloutStatus
 from rollout_controller.core.explain import phase as explain
 from rollout_controller.core.observation import RouteState, SlotState, Unknown
 from rollout_controller.core.phases.endings import at, refuse_command
 from rollout_controller.core.plan import LoadVersion
 from rollout_controller.core.states import Event
-from rollout_controller.core.turn import RESTING_LOOK_S, Decision, Turn, evolve
+from rollout_controller.core.turn import RESTING_LOOK_S, Decision, Turn
 
 BLOCKS = frozenset({"RouteUnreadable", "RolesUnclear", "PolicyInvalid"})
 """Reasons of a Stalled that ends when its cause does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from rollout_controller.api.meta import evolve
 from rollout_controller.api.policy import PolicySpec, Step
 from rollout_controller.api.status import Attempt, Outcome, Phase, Reason, StepDone, Verdict, VerdictKind
 from rollout_controller.core.explain import phase as explain
@@ -12,7 +13,7 @@ from rollout_controller.core.judge import StepView, assess
 from rollout_controller.core.observation import RouteState, SlotState, Unknown
 from rollout_controller.core.phases.endings import adopted_request, at, echoed, interrupted, leave, new_command, refused
 from rollout_controller.core.states import Event
-from rollout_controller.core.turn import TRAFFIC_LOOK_S, Decision, Turn, evolve
+from rollout_controller.core.turn import TRAFFIC_LOOK_S, Decision, Turn
 
 ENDINGS: dict[str, Outcome] = {"Superseded": "Superseded", "Aborted": "Aborted"}
 SUSPECT = 0.1
@@ -164,6 +165,8 @@ def _keep_sight(turn: Turn) -> tuple[Turn, Decision | None]:
     """Unknown is its own verdict: hold, say so, and after the policy's time do what it says (safety rule 6)."""
     attempt, now = turn.attempt, turn.now
     blind = _blind(turn)
+    if blind is None and attempt.unknown_since is None and attempt.stuck_since is None:
+        return turn, None
     if blind is None:
         return at(turn, evolve(turn.status, attempt=evolve(attempt, unknown_since=None, stuck_since=None))), None
     since = attempt.unknown_since if attempt.unknown_since is not None else now
