@@ -11,11 +11,11 @@ demo: install ## four versions of a model, real servers, one of them good
 
 test: install ## unit tests, then the lab tier on real Envoy, Prometheus and Triton
 	@$(BIN)/python -m rollout_controller.lab.parts
-	$(BIN)/pytest -q -m "not lab"
+	$(BIN)/pytest -q -n 2 -m "not lab"
 	$(BIN)/pytest -v -m lab --no-header
 
 unit: install
-	$(BIN)/pytest -q -m "not lab"
+	$(BIN)/pytest -q -n 2 -m "not lab"
 
 lab: install
 	@$(BIN)/python -m rollout_controller.lab.parts

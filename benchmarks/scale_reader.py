@@ -47,7 +47,8 @@ def memory_mib() -> float:
 def measure(arguments: argparse.Namespace) -> dict[str, object]:
     rollouts, window = arguments.rollouts, float(arguments.window)
     before_mib = memory_mib()
-    with scale_world(rollouts, scrape=arguments.scrape) as server:
+    with scale_world(rollouts, scrape=arguments.scrape) as world:
+        server = world.prometheus
         reader = SliReader(Prometheus(server.url, timeout_s=8), load_sources(), window_s=window, lag_s=2)
         reader._batch = Batch(reader._batch._prometheus, window, chunk=arguments.chunk)  # noqa: SLF001
         time.sleep(15)

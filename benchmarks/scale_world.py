@@ -1,11 +1,13 @@
 """A large world for the scale measurements: an exporter of many slots, as Envoy and dcgm-exporter show them, and a Prometheus.
 
 The exporter is a process of its own (`python -m benchmarks.scale_world PORT SLOTS`), so that its work is not measured as ours.
-Its text is made from a template once a second at most: counters of all slots grow by the same steps.
+Its text is made from a template once a second at most: counters of all slots grow by the same steps. SIGUSR1 makes every
+green slot fail half of its requests from then on.
 """
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +15,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.prometheus import Exporter, RealPrometheus, find_prometheus, free_port, prometheus
@@ -32,7 +35,7 @@ def _template(rollouts: int) -> bytes:
     for number in range(rollouts):
         for slot in SLOTS:
             name = host(number, slot)
-            for code, place in (("2", "%(good)d"), ("5", "%(bad)d")):
+            for code, place in (("2", f"%({slot}_good)d"), ("5", f"%({slot}_bad)d")):
                 lines.append(
                     f'envoy_cluster_upstream_rq_xx{{envoy_response_code_class="{code}",envoy_cluster_name="{name}"}} {place}'
                 )
@@ -44,49 +47,72 @@ def _template(rollouts: int) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def growth(seconds: int) -> dict[str, int]:
-    """What every slot has served after so many seconds: 20 requests a second, 0.5 % fail, 2 % are slow."""
-    everything = 20 * seconds
+RPS = 20
+"""Requests a second of every slot."""
+
+
+def growth(seconds: int, bad_seconds: int = 0) -> dict[str, int]:
+    """What every slot has served after so many seconds: 0.5 % fail, 2 % are slow; green failed half for the last `bad_seconds`."""
+    everything = RPS * seconds
     bad = everything // 200
-    return {"good": everything - bad, "bad": bad, "fast": everything - everything // 50, "all": everything, "zero": 0}
+    worse = (everything - RPS * bad_seconds) // 200 + RPS * bad_seconds // 2
+    slots = {"blue_good": everything - bad, "blue_bad": bad, "green_good": everything - worse, "green_bad": worse}
+    return {**slots, "fast": everything - everything // 50, "all": everything, "zero": 0}
 
 
 def serve(port: int, rollouts: int) -> None:
     """Serve the world until the process ends."""
     template, began = _template(rollouts), time.time()
     kept: dict[int, bytes] = {}
+    harm_began: list[float] = []
+    signal.signal(signal.SIGUSR1, lambda *_: harm_began.append(time.time()))
 
     def text() -> bytes:
         second = int(time.time() - began)
         if second not in kept:
             kept.clear()
-            values = {key.encode(): value for key, value in growth(second).items()}
+            bad_seconds = int(time.time() - harm_began[0]) if harm_began else 0
+            values = {key.encode(): value for key, value in growth(second, bad_seconds).items()}
             kept[second] = template % values
         return kept[second]
 
     Exporter(text, port)
     while True:
-        time.sleep(3600)
+        signal.pause()
+
+
+@dataclass(frozen=True)
+class ScaleWorld:
+    """The Prometheus, and the process whose counters it scrapes."""
+
+    prometheus: RealPrometheus
+    exporter: subprocess.Popen[bytes]
+
+    def go_bad(self) -> float:
+        """Every green slot fails half of its requests from now on; the time of that."""
+        self.exporter.send_signal(signal.SIGUSR1)
+        return time.time()
 
 
 @contextmanager
-def scale_world(rollouts: int, *, scrape: str, binary: Path | None = None) -> Iterator[RealPrometheus]:
-    """A Prometheus that scrapes 2 slots for each of the rollouts; ready when it has scraped them twice."""
+def scale_world(rollouts: int, *, scrape: str, binary: Path | None = None) -> Iterator[ScaleWorld]:
+    """A Prometheus that scrapes 2 slots for each of the rollouts."""
     port = free_port()
     child = subprocess.Popen([sys.executable, "-m", "benchmarks.scale_world", str(port), str(rollouts)])
     try:
-        _wait_for(f"http://127.0.0.1:{port}/metrics", 30)
+        wait_for(f"http://127.0.0.1:{port}/metrics", 30)
         with (
             tempfile.TemporaryDirectory(prefix="rollouts-scale-") as folder,
             prometheus(binary or find_prometheus(), Path(folder), [f"127.0.0.1:{port}"], scrape=scrape) as server,
         ):
-            yield server
+            yield ScaleWorld(server, child)
     finally:
         child.terminate()
         child.wait(10)
 
 
-def _wait_for(url: str, timeout_s: float) -> None:
+def wait_for(url: str, timeout_s: float) -> None:
+    """Until somebody answers there."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:

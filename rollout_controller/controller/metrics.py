@@ -16,6 +16,7 @@ from rollout_controller.controller.rollout_metrics import RolloutMetrics
 FAST_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 CALL_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 WAIT_BUCKETS_S = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+LAG_BUCKETS_S = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 30.0, 60.0)
 _OURS = "rollout_controller_"
 
 
@@ -34,6 +35,7 @@ class Metrics:
         self.queue_wait = self._histogram("queue_wait_seconds", "How long a key waited in the queue", WAIT_BUCKETS_S)
         self.reconcile = self._histogram("reconcile_seconds", "One turn: see, decide, apply", FAST_BUCKETS_S)
         self.reconcile_errors = self._counter("reconcile_errors_total", "Turns that failed, by kind of trouble", "trouble")
+        self.judged_lag = self._histogram("judged_lag_seconds", "From a window's end to the turn that judged it", LAG_BUCKETS_S)
         self.tick_lag = self._histogram("tick_lag_seconds", "How late a duty was called", WAIT_BUCKETS_S, "duty")
         self.tick = self._histogram("tick_seconds", "How long a duty took", CALL_BUCKETS_S, "duty")
         self.tick_missed = self._counter("ticks_missed_total", "Turns of a duty that were left out", "duty")

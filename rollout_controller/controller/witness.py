@@ -27,15 +27,20 @@ class LiveWitness:
         self._lock = threading.Lock()
         self._users: dict[tuple[str, Key], set[Key]] = defaultdict(set)
         self._active: set[Key] = set()
+        self._judged_to: dict[Key, float] = {}
 
     def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan) -> None:
-        key = rollout.metadata.key
+        key, now = rollout.metadata.key, time.time()
+        judged_to = plan.status.attempt.last_sample_at if plan.status.attempt else None
         with self._lock:
+            if judged_to is not None and judged_to != self._judged_to.get(key):
+                self._judged_to[key] = judged_to
+                self._metrics.judged_lag.observe(max(0.0, now - judged_to))
             self._users["VirtualService", Key(key.namespace, rollout.spec.route.virtual_service)].add(key)
             self._users["RolloutPolicy", Key(key.namespace, rollout.spec.policy)].add(key)
             (self._active.discard if plan.status.phase in RESTING else self._active.add)(key)
         self._senses.aim(rollout, sight.policy, plan.status)
-        self._metrics.rollouts.record(key, plan.status, time.time())
+        self._metrics.rollouts.record(key, plan.status, now)
         if any(isinstance(action, Tell) and action.code.startswith("Drift") for action in plan.actions):
             self._metrics.rollouts.drifted(key)
         moved = next((dict(a.weights) for a in plan.actions if isinstance(a, SetWeights)), None)
@@ -47,6 +52,7 @@ class LiveWitness:
     def gone(self, key: Key) -> None:
         with self._lock:
             self._active.discard(key)
+            self._judged_to.pop(key, None)
             for users in self._users.values():
                 users.discard(key)
         self._senses.forget(key)

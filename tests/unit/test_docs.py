@@ -1,0 +1,76 @@
+"""The docs are true: named tests exist, commands parse, YAML loads, the picture of the phases is the table."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rollout_controller.api.meta import parse
+from rollout_controller.api.status import Phase
+from rollout_controller.cli import arguments
+from rollout_controller.controller.config import LocalConfig
+from rollout_controller.core.states import RESTING, TRANSITIONS, Event
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TESTS = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+
+
+def test_every_named_safety_test_exists() -> None:
+    text = (ROOT / "docs" / "safety.md").read_text()
+    names = re.findall(r"`(test_[a-z0-9_*]+)`", text)
+    assert len(names) > 12
+    for name in names:
+        pattern = re.escape(name).replace(r"\*", r"\w*")
+        assert re.search(rf"def {pattern}\(", TESTS), f"docs/safety.md names {name}, which is no test"
+    for path in re.findall(r"`(tests/[a-z_/]+\.py)`", text):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_and_file_exists(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_parses(page: Path) -> None:
+    lines = re.findall(r"^(?: {4}|`)?(?:\.venv/bin/)?(rollouts [^`\n]+)", page.read_text(), re.MULTILINE)
+    for line in lines:
+        words = shlex.split(line, comments=True)[1:]
+        words = words[:-1] if words and words[-1] == "&" else words
+        if "..." in words or "COMMAND" in words:
+            continue
+        arguments.parser().parse_args(words)
+
+
+def test_local_yaml_of_the_docs_is_one() -> None:
+    text = (ROOT / "docs" / "local.md").read_text()
+    block = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert block is not None
+    assert parse(LocalConfig, yaml.safe_load(block[1])).prometheus.window == 5.0
+
+
+def diagram() -> str:
+    """The transition table as Mermaid, in the order of an attempt's life; what all phases at rest share is drawn once."""
+    lines = ["stateDiagram-v2"]
+    for event in Event:
+        targets = {phase: TRANSITIONS[phase, event] for phase in Phase if (phase, event) in TRANSITIONS}
+        shared = set(targets) == RESTING
+        lines += [f"    {'AtRest' if shared else phase} --> {target}: {event.value}" for phase, target in targets.items()]
+    return "\n".join(dict.fromkeys(lines)) + "\n"
+
+
+def test_the_picture_of_the_phases_is_the_table() -> None:
+    path = ROOT / "docs" / "concepts.md"
+    text = path.read_text()
+    wanted = f"```mermaid\n{diagram()}```"
+    if os.environ.get("ROLLOUTS_REGENERATE") == "1":
+        path.write_text(re.sub(r"```mermaid\n.*?```", lambda _: wanted, text, flags=re.DOTALL))
+        text = path.read_text()
+    assert wanted in text, "make it anew with ROLLOUTS_REGENERATE=1"
