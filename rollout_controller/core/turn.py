@@ -18,7 +18,8 @@ from rollout_controller.core.states import ON_TRAFFIC, RESTING, Event, transitio
 M = TypeVar("M", bound=Model)
 
 REFRESH_S = 30.0
-"""In an attempt the status (with the judge's evidence) is written at least this often."""
+"""In an attempt the status (with the judge's evidence) is written at least this often: twice a step, where steps are
+shorter than a minute."""
 ACTIVE_LOOK_S = 5.0
 """In an attempt somebody looks at least this often, data or not."""
 RESTING_LOOK_S = 60.0
@@ -173,6 +174,11 @@ class Decision:
     tells: tuple[Tell, ...] = ()
 
 
+def _refresh_s(policy: PolicySpec | None) -> float:
+    """Who watches a step of four seconds wants to see it happen; who watches one of minutes wants few writes."""
+    return REFRESH_S if policy is None else min(max(policy.hold.min / 2, 1.0), REFRESH_S)
+
+
 def finish(turn: Turn, decision: Decision) -> Plan:
     """The decision as a plan: slots, conditions and echoes brought up to date, the actions in their one order.
 
@@ -186,11 +192,12 @@ def finish(turn: Turn, decision: Decision) -> Plan:
     status = with_slots(turn, status)
     status = evolve(status, conditions=conditions(status, turn.rollout.metadata.generation, turn.now))
     stored = turn.rollout.status
-    due = status.phase not in RESTING and turn.now - (status.judge_written_at or 0.0) >= REFRESH_S
+    refresh_s = _refresh_s(turn.policy)
+    due = status.phase not in RESTING and turn.now - (status.judge_written_at or 0.0) >= refresh_s
     write = due or headline(status) != headline(turn.status) or headline(status) != headline(stored)
     if write:
         active = status.phase not in RESTING
-        status = evolve(status, judge_written_at=turn.now, next_check_at=turn.now + REFRESH_S if active else None)
+        status = evolve(status, judge_written_at=turn.now, next_check_at=turn.now + refresh_s if active else None)
     moves = (decision.move,) if decision.move else ()
     writes = (WriteStatus(),) if write else ()
     ordered = (*moves, *writes) if decision.back else (*writes, *moves)
