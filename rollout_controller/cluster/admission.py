@@ -61,7 +61,7 @@ def updated(kind: Kind, old: Raw, new: Raw, version: int) -> Raw | None:
             raise Conflict(f"{kind.name} {key} has {field} {had[field]}, not {has[field]}: it was changed since it was read")
     system = {name: had[name] for name in ("uid", "creationTimestamp", "generation", "resourceVersion")}
     result = _assembled(kind, key, new, system, status=old.get("status") if kind.status else new.get("status"))
-    if _text(result) == _text(old):
+    if result == old and _text(result) == _text(old):
         return None
     spec_changed = _text(_without_metadata(result)) != _text(_without_metadata(old))
     result["metadata"] |= {"generation": had["generation"] + spec_changed, "resourceVersion": str(version)}
@@ -78,9 +78,9 @@ def with_status(kind: Kind, old: Raw, status: Raw, read_version: str, version: i
         raise Refused(f"{name}: status: {_short(status)} was read; a map is needed")
     if read_version != metadata["resourceVersion"]:
         raise Conflict(f"{name} has resourceVersion {metadata['resourceVersion']}, not {read_version}: it was changed since read")
-    result = {**old, "status": status}
-    if _text(result) == _text(old):
+    if status == old.get("status") and _text(status) == _text(old["status"]):
         return None
+    result = {**old, "status": status}
     return {**result, "metadata": {**metadata, "resourceVersion": str(version)}}
 
 

@@ -196,7 +196,7 @@ class Feeder:
         key = _key(event.document) if event.type != "BOOKMARK" else None
         with self._lock:
             self._position = version
-            if key is None or version < self._held(key):
+            if key is None or version <= self._held(key):  # known already: this process wrote it and has `put` it here
                 return
             if event.type == "DELETED":
                 self.documents.pop(key, None)

@@ -9,7 +9,7 @@ from rollout_controller import mesh
 from rollout_controller.api.errors import InvalidDocument
 from rollout_controller.api.meta import Key, Raw, parse
 from rollout_controller.api.policy import Guard, RolloutPolicy, Slo
-from rollout_controller.api.rollout import TritonRollout
+from rollout_controller.api.rollout import RolloutSpec, TritonRollout
 from rollout_controller.api.status import RolloutStatus
 from rollout_controller.cluster.store import POLICY, VIRTUAL_SERVICE, Kind
 from rollout_controller.core.observation import (
@@ -61,6 +61,8 @@ class Observer:
     def __init__(self, documents: Documents, senses: Senses, sources: Sources) -> None:
         self._documents, self._senses, self._sources = documents, senses, sources
         self._policies: dict[Key, tuple[str, RolloutPolicy | Unknown]] = {}
+        self._routes: dict[Key, tuple[Raw, RolloutSpec, RouteState | Unknown]] = {}
+        """By rollout: the document and spec it was read from, and what was read. Both are replaced, never changed."""
 
     def see(self, rollout: TritonRollout, status: RolloutStatus) -> Sight:
         """Everything from outside that matters to this rollout now."""
@@ -109,7 +111,15 @@ class Observer:
             if not self._documents.synced(VIRTUAL_SERVICE):
                 return Unknown("not-read-yet", "the VirtualServices are not read yet")
             return Unknown("not-found", f"there is no VirtualService {key.name!r} in namespace {key.namespace}")
-        return route_state(rollout, document)
+        known = self._routes.get(rollout.metadata.key)
+        if known is None or known[0] is not document or known[1] is not rollout.spec:
+            known = (document, rollout.spec, route_state(rollout, document))
+            self._routes[rollout.metadata.key] = known
+        return known[2]
+
+    def forget(self, key: Key) -> None:
+        """The rollout is gone."""
+        self._routes.pop(key, None)
 
 
 def route_state(rollout: TritonRollout, document: Raw) -> RouteState | Unknown:

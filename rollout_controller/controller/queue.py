@@ -39,7 +39,7 @@ class WorkQueue(Generic[K]):
     """Keys in order of arrival. Every key taken by `get` must be given back by `done`.
 
     A key added while it is being processed runs once more after that. `on_wait` is told how many seconds each key waited.
-    More than `limit` keys are not taken (`add` says False): the tick adds all of them again.
+    Taking a key takes its delay off, too: whoever processes it says anew when to look again. More than `limit` keys are not taken (`add` says False): the tick adds all of them again.
     """
 
     def __init__(
@@ -171,5 +171,6 @@ class WorkQueue(Generic[K]):
     def _take(self, now: float) -> K:
         key = self._ready.popleft()
         self._on_wait(max(0.0, now - self._since.pop(key)))
+        self._due.pop(key, None)
         self._processing.add(key)
         return key

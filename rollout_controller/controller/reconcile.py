@@ -55,6 +55,7 @@ class Reconciler:
         document = self._documents.get(ROLLOUT, key)
         if document is None:
             self._memory.pop(key, None)
+            self._observer.forget(key)
             self._witness.gone(key)
             return None
         rollout, status = self._recall(key, document)
@@ -65,7 +66,8 @@ class Reconciler:
         self._memory.pop(key, None)
         written = self._applier.apply(rollout, sight.observation, plan)
         if written is not None:
-            rollout = rollout.model_copy(update={"status": plan.status, "metadata": _metadata(rollout, written)})
+            version = {"resource_version": written["metadata"]["resourceVersion"]}  # all that a write of the status changes
+            rollout = rollout.model_copy(update={"status": plan.status, "metadata": rollout.metadata.model_copy(update=version)})
         self._memory[key] = Memory(written or document, rollout, plan.status)
         self._witness.turned(rollout, sight, plan)
         return plan.look_again

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from rollout_controller.api.meta import Key
 from rollout_controller.api.policy import Guard, RolloutPolicy, Slo
-from rollout_controller.api.rollout import TritonRollout
+from rollout_controller.api.rollout import RolloutSpec, TritonRollout
 from rollout_controller.api.status import RolloutStatus
 from rollout_controller.controller.observe import BEFORE_S
 from rollout_controller.core.observation import GaugeReading, SliReading, SlotState, Unknown
@@ -24,11 +24,18 @@ class LiveSenses:
         self._reader, self._prober, self._sources = reader, prober, sources
         self._tritons = tritons
         """Base URL by host of a slot."""
+        self._aimed: dict[Key, tuple[RolloutSpec, RolloutPolicy | Unknown, bool, str | None]] = {}
+        """At what the feeders are aimed: as long as that is the same, there is nothing to do."""
 
     def aim(self, rollout: TritonRollout, policy: RolloutPolicy | Unknown, status: RolloutStatus) -> None:
         """Keep fresh what the next turns of this rollout need, and nothing else."""
         key = rollout.metadata.key
         active = status.phase not in RESTING
+        aimed = (rollout.spec, policy, active, status.attempt.id if status.attempt else None)
+        before = self._aimed.get(key)
+        if before is not None and before[0] is aimed[0] and before[1] is aimed[1] and before[2:] == aimed[2:]:
+            return
+        self._aimed[key] = aimed
         model = rollout.spec.deploy.model_repository
         for name, slot in rollout.spec.slots.items():
             if slot.host in self._tritons:
@@ -42,6 +49,7 @@ class LiveSenses:
 
     def forget(self, key: Key) -> None:
         """The rollout is gone."""
+        self._aimed.pop(key, None)
         self._reader.forget(key)
         self._prober.forget(key)
 

@@ -21,7 +21,10 @@ REFRESH_S = 30.0
 """In an attempt the status (with the judge's evidence) is written at least this often: twice a step, where steps are
 shorter than a minute."""
 ACTIVE_LOOK_S = 5.0
-"""In an attempt somebody looks at least this often, data or not."""
+"""While a version is brought up somebody looks at least this often."""
+TRAFFIC_LOOK_S = 15.0
+"""With traffic on the canary somebody looks at least this often, data or not. New data, a changed document or slot wakes the
+rollout anyhow, so this is longer than a usual window: a look that sees nothing new costs as much as one that does."""
 RESTING_LOOK_S = 60.0
 
 

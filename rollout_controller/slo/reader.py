@@ -27,6 +27,8 @@ from rollout_controller.slo.windows import NEVER, Ring, missing_for, newest_faul
 
 PATIENCE: Final = 3
 """Windows without data until that is a problem."""
+NEWCOMERS: Final = 5
+"""How often in a window those are read that came between two windows: together, so that 1,000 new rollouts are no 1,000 reads."""
 _EPS = 1e-6
 
 
@@ -96,6 +98,8 @@ class SliReader:
         self._gauges: dict[_TrackKey, _Gauge] = {}
         self._faults: dict[_Place, Unknown] = {}
         self._retry: dict[_Place, tuple[int, float]] = {}
+        self._asked: dict[_Place, tuple[int, float]] = {}
+        """Up to which window was last asked, and when."""
         self._stats: dict[str, SourceStats] = {}
 
     # what is wanted
@@ -172,8 +176,15 @@ class SliReader:
                 source = self._sources[name]
                 assert isinstance(source, GaugeSource)
                 found.append((min(k for _, k in members) + 1, GaugeBatch(source, frozenset(i for i, _ in members), due)))
-        ready = [(k, b) for k, b in found if self._retry.get(_place(b), (0, -math.inf))[1] <= now]
+        ready = [(k, b) for k, b in found if self._may_ask(_place(b), due, now)]
         return [batch for _, batch in sorted(ready, key=lambda item: (item[1].late, item[0]))]
+
+    def _may_ask(self, place: _Place, due: int, now: float) -> bool:
+        """Not while it must wait after a failure, and not for newcomers that come one by one."""
+        if place in self._retry:
+            return self._retry[place][1] <= now
+        asked_to, asked_at = self._asked.get(place, (-NEVER, 0.0))
+        return asked_to < due or not 0 <= now - asked_at < self.window_s / NEWCOMERS
 
     def _count_batches(self, name: str, kind: str, rings: Mapping[_TrackKey, Ring], due: int) -> Iterable[CountBatch]:
         """Those that miss one window, and - together, from the oldest on - those that miss more."""
@@ -197,6 +208,7 @@ class SliReader:
     def _take(self, batch: CountBatch | GaugeBatch, fetched: Fetched, now: float, seconds: float) -> None:
         place = _place(batch)
         with self._lock:
+            self._asked[place] = (batch.at if isinstance(batch, GaugeBatch) else batch.last, now)
             stats = self._stats.setdefault(batch.source.name, SourceStats())
             stats.queries += fetched.queries
             stats.infos += fetched.infos

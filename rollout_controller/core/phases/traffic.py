@@ -12,13 +12,15 @@ from rollout_controller.core.judge import StepView, assess
 from rollout_controller.core.observation import RouteState, SlotState, Unknown
 from rollout_controller.core.phases.endings import adopted_request, at, echoed, interrupted, leave, new_command, refused
 from rollout_controller.core.states import Event
-from rollout_controller.core.turn import ACTIVE_LOOK_S, Decision, Turn, evolve
+from rollout_controller.core.turn import TRAFFIC_LOOK_S, Decision, Turn, evolve
 
 ENDINGS: dict[str, Outcome] = {"Superseded": "Superseded", "Aborted": "Aborted"}
 SUSPECT = 0.1
 """False-alarm chance from which time alone no longer takes a version forward: more users would meet what may be harm."""
 LOST_S = 3.0
 """Seconds for which a slot may say that it does not run the version that is tried."""
+FIRST_WINDOWS_S = 5.0
+"""After a step has begun: so long is it no news that nothing was seen of it yet."""
 GIVE_UP_S = 600.0
 """Seconds without a usable policy or a readable route after which an attempt goes back."""
 
@@ -49,7 +51,7 @@ def hold(turn: Turn) -> Decision:
             return _resume(turn, to_next=attempt.resume_to == "next")
         return leave(turn, "RolledBack", explain.pause_ran_out(turn.now - (attempt.paused_at or turn.now)))
     reason = turn.status.reason or explain.paused("a person", attempt.weight, ends, "ended")
-    return Decision(turn.status, reason, min(turn.now + ACTIVE_LOOK_S, ends or turn.now + ACTIVE_LOOK_S))
+    return Decision(turn.status, reason, min(turn.now + TRAFFIC_LOOK_S, ends or turn.now + TRAFFIC_LOOK_S))
 
 
 def watch(turn: Turn) -> tuple[Turn, Decision | None]:
@@ -149,7 +151,7 @@ def _keep_route(turn: Turn) -> Decision | None:
         if now - since >= GIVE_UP_S:
             return leave(turn, "RolledBack", explain.stuck(now - since, route.sentence))
         status = evolve(turn.status, attempt=evolve(attempt, stuck_since=since))
-        return Decision(status, explain.route_problem(route.sentence), min(now + ACTIVE_LOOK_S, since + GIVE_UP_S))
+        return Decision(status, explain.route_problem(route.sentence), min(now + TRAFFIC_LOOK_S, since + GIVE_UP_S))
     if turn.route_is(turn.status):
         return None
     mark = route.mark
@@ -187,10 +189,10 @@ def _keep_sight(turn: Turn) -> tuple[Turn, Decision | None]:
     if now - since >= after:
         reason = explain.blind_too_long(now - since, blind)
         return turn, leave(turn, "RolledBack", reason) if then == "Rollback" else pause(turn, reason, to_next=False)
-    if attempt.step_started_at is None or now - attempt.step_started_at < ACTIVE_LOOK_S:
+    if attempt.step_started_at is None or now - attempt.step_started_at < FIRST_WINDOWS_S:
         return turn, None  # the first windows of a step are still on their way
     reason = explain.unknown(attempt.weight, blind, since + after, "goes back to stable" if then == "Rollback" else "pauses")
-    return turn, Decision(turn.status, reason, min(now + ACTIVE_LOOK_S, since + after), tells=(turn.tell(reason, warning=True),))
+    return turn, Decision(turn.status, reason, min(now + TRAFFIC_LOOK_S, since + after), tells=(turn.tell(reason, warning=True),))
 
 
 def _blind(turn: Turn) -> str | None:
@@ -227,7 +229,7 @@ def _go_on(turn: Turn) -> Decision:
     ends = attempt.step_started_at + maximum
     reason = explain.waiting(missing, ends, _then_words(policy))
     next_change = attempt.step_started_at + minimum if held < minimum else ends
-    return Decision(turn.status, reason, min(turn.now + ACTIVE_LOOK_S, next_change, ends))
+    return Decision(turn.status, reason, min(turn.now + TRAFFIC_LOOK_S, next_change, ends))
 
 
 def _then_words(policy: PolicySpec) -> str:
@@ -252,7 +254,7 @@ def _out_of_time(turn: Turn, step: Step, requests: int, over: str | None, undeci
         elif suspect is not None and requests >= needed:
             what = explain.reason("SignsOfHarm", f"holding: {suspect.sentence}")
         if held < timeout:
-            return Decision(turn.status, what, min(turn.now + ACTIVE_LOOK_S, turn.attempt.step_started_at + timeout))
+            return Decision(turn.status, what, min(turn.now + TRAFFIC_LOOK_S, turn.attempt.step_started_at + timeout))
         if requests < needed and policy.unknown.then == "Rollback":
             return leave(turn, "RolledBack", what)
         if policy.undecided.then == "Rollback":
@@ -329,7 +331,7 @@ def pause(turn: Turn, reason: Reason, *, to_next: bool, for_s: float | None = No
     end = "resumed" if _pause_then(at(turn, status)) == "Resume" else "rolled back"
     sentence = f"{reason.sentence} Paused at {attempt.weight} %; {end} by itself at {explain.end_of(bound, turn.now + bound)}."
     reason = Reason(code=reason.code, sentence=sentence)
-    return Decision(status, reason, turn.now + ACTIVE_LOOK_S, tells=(turn.tell(reason, warning=True),))
+    return Decision(status, reason, turn.now + TRAFFIC_LOOK_S, tells=(turn.tell(reason, warning=True),))
 
 
 def _pause_then(turn: Turn) -> str:
@@ -365,7 +367,7 @@ def _obey_paused(turn: Turn, verb: str, ident: str) -> Decision:
     why = "it is paused already" if verb == "pause" else _no_such(verb)
     status = refused(turn.status, verb, ident, why)
     reason = status.reason or explain.paused("a person", turn.attempt.weight, None, "")
-    return Decision(status, reason, turn.now + ACTIVE_LOOK_S)
+    return Decision(status, reason, turn.now + TRAFFIC_LOOK_S)
 
 
 def _no_such(verb: str) -> str:
