@@ -139,7 +139,11 @@ def rows(before: Snapshot, after: Snapshot, rss: list[float], rollouts: int) -> 
         Row("turn, p99 at most", 1000 * share("reconcile_seconds", 0.99), "ms"),
         Row("turns that failed", grown(f"{OURS}reconcile_errors_total"), "", 0),
         Row("store writes per second", (after.writes() - before.writes()) / wall, ""),
-        Row("CPU of Prometheus (scrapes of 2,000 slots and our queries)", 100 * (after.prometheus_cpu_s - before.prometheus_cpu_s) / wall, "% of 1"),
+        Row(
+            "CPU of Prometheus: scrapes and our queries",
+            100 * (after.prometheus_cpu_s - before.prometheus_cpu_s) / wall,
+            "% of 1",
+        ),
     ]
 
 
@@ -193,11 +197,11 @@ def run(arguments: argparse.Namespace, directory: Path) -> list[Row]:
 def check(store: LocalStore, rollouts: int) -> None:
     """A figure counts only if the controller did its job meanwhile: everything progresses, and everything was seen."""
     all_now = list(statuses(store))
-    blind = [v["sentence"] for s in all_now for v in s["verdicts"] if v["verdict"] != "Undecided" and v["verdict"] != "Satisfied"]
+    blind = [v["sentence"] for s in all_now for v in s["verdicts"] if v["verdict"] not in {"Undecided", "Satisfied"}]
     late = [s for s in all_now if parse_instant(s["judgeWrittenAt"]) - parse_instant(s["attempt"]["lastSampleAt"]) > 2 * WINDOW_S]
     phases = Counter(s["phase"] for s in all_now)
     if phases != {Phase.PROGRESSING: rollouts} or blind or late:
-        raise SystemExit(f"the figures do not count: {phases}, {len(late)} late, {len(blind)} without a verdict, e.g. {blind[:1]}")
+        raise SystemExit(f"the figures do not count: {phases}, {len(late)} late, {len(blind)} without a verdict: {blind[:1]}")
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ RPS = 20
 
 
 def growth(seconds: int, bad_seconds: int = 0) -> dict[str, int]:
-    """What every slot has served after so many seconds: 0.5 % fail, 2 % are slow; green failed half for the last `bad_seconds`."""
+    """What every slot has served after so many seconds: 0.5 % fail, 2 % are slow; half of green's of the `bad_seconds` failed."""
     everything = RPS * seconds
     bad = everything // 200
     worse = (everything - RPS * bad_seconds) // 200 + RPS * bad_seconds // 2

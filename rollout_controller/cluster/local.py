@@ -37,8 +37,14 @@ class Projection(Protocol):
     @property
     def kind(self) -> Kind: ...
 
-    def __call__(self, documents: Sequence[Raw]) -> None:
-        """Bring the outside in line with all documents of the kind; raises OSError, InvalidDocument."""
+    def __call__(self, texts: Sequence[str]) -> None:
+        """Bring the outside in line with all documents of the kind.
+
+        They come as the JSON text they are stored as: a projection that remembers what it made of a text need not read it again.
+
+        Raises:
+            OSError, InvalidDocument, json.JSONDecodeError
+        """
         ...
 
 
@@ -211,7 +217,7 @@ class LocalStore:
             if projection.kind not in kinds:
                 continue
             try:
-                projection(self._all(connection, projection.kind, None))
+                projection(_texts(connection, projection.kind, None))
             except OSError as error:
                 raise Unavailable(f"{error.filename or projection} cannot be written: {error.strerror or error}") from error
             except InvalidDocument as error:
@@ -239,18 +245,26 @@ class LocalStore:
         return self._decoded(body)
 
     def _all(self, connection: sqlite3.Connection, kind: Kind, namespace: str | None) -> tuple[Raw, ...]:
-        rows = connection.execute(
-            "SELECT body FROM documents WHERE kind = ?1 AND (?2 IS NULL OR namespace = ?2) ORDER BY namespace, name",
-            (kind.name, namespace),
-        )
-        return tuple(self._decoded(body) for (body,) in rows)
+        return tuple(self._decoded(body) for body in _texts(connection, kind, namespace))
 
     def _decoded(self, body: str) -> Raw:
         try:
             document: Raw = json.loads(body)
         except ValueError as error:
-            raise Refused(f"{self.path} is damaged: a document in it is not JSON ({error})") from None
+            raise self._damaged(error) from None
         return document
+
+    def _damaged(self, error: ValueError) -> Refused:
+        return Refused(f"{self.path} is damaged: a document in it is not JSON ({error})")
+
+
+def _texts(connection: sqlite3.Connection, kind: Kind, namespace: str | None) -> list[str]:
+    """All documents of a kind as they are stored, of one namespace or of all, by namespace and name."""
+    rows = connection.execute(
+        "SELECT body FROM documents WHERE kind = ?1 AND (?2 IS NULL OR namespace = ?2) ORDER BY namespace, name",
+        (kind.name, namespace),
+    )
+    return [body for (body,) in rows]
 
 
 def _keep(connection: sqlite3.Connection, kind: Kind, key: Key, body: str | None) -> None:

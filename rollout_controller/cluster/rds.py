@@ -6,7 +6,8 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rollout_controller.api.errors import InvalidDocument
@@ -16,6 +17,7 @@ from rollout_controller.cluster.rds_read import Faults, Node
 from rollout_controller.cluster.store import VIRTUAL_SERVICE, Kind
 
 _TYPE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+_SETTINGS = {"ignore_port_in_host_matching": True}
 _SPEC_FIELDS = ("hosts", "http", "gateways", "exportTo")
 _HTTP_FIELDS = ("name", "match", "route", "timeout", "rewrite", "retries")
 _DOMAIN = re.compile(r"\*|\*?[^*\s]+|[^*\s]+\*")
@@ -35,11 +37,16 @@ def route_configuration(virtual_services: Sequence[Raw], *, name: str) -> Raw:
     Raises:
         InvalidDocument: something in a document cannot be translated; names every field path.
     """
-    hosts: list[Raw] = []
+    hosts = [virtual_host(document) for document in virtual_services]
+    _check_domains(hosts)
+    return {"name": name, "virtual_hosts": hosts, **_SETTINGS}
+
+
+def _check_domains(hosts: Iterable[Raw]) -> None:
+    """Raises InvalidDocument when a domain stands twice."""
     taken: dict[str, str] = {}
-    for document in virtual_services:
+    for host in hosts:
         faults = Faults()
-        host = _virtual_host(document, faults)
         for index, domain in enumerate(host["domains"]):
             if domain.lower() in taken:
                 faults.add(
@@ -48,34 +55,51 @@ def route_configuration(virtual_services: Sequence[Raw], *, name: str) -> Raw:
             taken[domain.lower()] = f"VirtualService {host['name']}"
         if faults.found:
             raise InvalidDocument(f"VirtualService {host['name']!r}", faults.found)
-        hosts.append(host)
-    return {"name": name, "virtual_hosts": hosts, "ignore_port_in_host_matching": True}
 
 
 class RdsProjection:
     """Keeps Envoy's route file in line with the VirtualServices of a LocalStore; see `local.Projection`.
 
     The file is replaced by rename, so that Envoy reads the old one or the new one. Without any VirtualService there is
-    nothing to say, and the file stays as it is: a deleted document moves no traffic.
+    nothing to say, and the file stays as it is: a deleted document moves no traffic. What a document was translated to is
+    remembered by its text: of 1,000, one is translated at a write.
     """
 
     def __init__(self, path: Path | str, *, name: str) -> None:
         """`name` is the `route_config_name` of Envoy's bootstrap."""
         self.path = Path(path)
         self._name = name
+        self._known: dict[str, _Host] = {}
 
     @property
     def kind(self) -> Kind:
         return VIRTUAL_SERVICE
 
-    def __call__(self, documents: Sequence[Raw]) -> None:
-        """Raises InvalidDocument; OSError with the file's name."""
-        if not documents:
+    def __call__(self, texts: Sequence[str]) -> None:
+        """Raises InvalidDocument, json.JSONDecodeError; OSError with the file's name."""
+        if not texts:
             return
-        routes = {"@type": _TYPE, **route_configuration(documents, name=self._name)}
-        version = f"{zlib.crc32(json.dumps(routes, sort_keys=True).encode()):08x}"
-        text = json.dumps({"version_info": version, "resources": [routes]}, indent=1)  # JSON is YAML
-        _write_whole(self.path, text.encode())
+        self._known = {text: self._known.get(text) or _Host.of(text) for text in texts}
+        _check_domains(host.brief for host in self._known.values())
+        hosts = ",\n".join(host.text for host in self._known.values())
+        settings = json.dumps({"@type": _TYPE, "name": self._name, **_SETTINGS})
+        routes = f'{settings[:-1]}, "virtual_hosts": [\n{hosts}\n]}}'
+        version = f"{zlib.crc32(routes.encode()):08x}"
+        _write_whole(self.path, f'{{"version_info": "{version}", "resources": [{routes}]}}\n'.encode())  # JSON is YAML
+
+
+@dataclass(frozen=True)
+class _Host:
+    """A VirtualService in Envoy's words: as JSON text, and its name and domains, which are checked against the others'."""
+
+    brief: Raw
+    text: str
+
+    @classmethod
+    def of(cls, text: str) -> _Host:
+        """Raises InvalidDocument, json.JSONDecodeError."""
+        host = virtual_host(json.loads(text))
+        return cls({"name": host["name"], "domains": host["domains"]}, json.dumps(host, sort_keys=True))
 
 
 def _write_whole(path: Path, content: bytes) -> None:
@@ -99,13 +123,21 @@ def _write_whole(path: Path, content: bytes) -> None:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
-def _virtual_host(document: Raw, faults: Faults) -> Raw:
+def virtual_host(document: Raw) -> Raw:
+    """One VirtualService in Envoy's words.
+
+    Raises:
+        InvalidDocument: something in it cannot be translated; names every field path.
+    """
+    faults = Faults()
     metadata = document.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     spec = Node(document.get("spec"), "spec", faults).map(_SPEC_FIELDS)
     domains = [_domain(host) for host in spec.at("hosts").list(needed="for example ['*']")]
     routes = [route for http in spec.at("http").list(needed="at least one http route") for route in _routes(http)]
     name = f"{metadata.get('namespace', 'default')}/{metadata.get('name')}"
+    if faults.found:
+        raise InvalidDocument(f"VirtualService {name!r}", faults.found)
     return {"name": name, "domains": domains, "routes": routes}
 
 

@@ -320,7 +320,7 @@ def test_a_commit_that_fails_takes_the_route_file_back(opened: Open, rds: RdsPro
         armed = False
         kind: Kind = VIRTUAL_SERVICE
 
-        def __call__(self, documents: Sequence[Raw]) -> None:
+        def __call__(self, texts: Sequence[str]) -> None:
             if self.armed:
                 self.armed = False
                 assert file_weights(rds) == {"triton-green": 100}
