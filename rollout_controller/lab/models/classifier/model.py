@@ -32,6 +32,7 @@ class TritonPythonModel:
             raise ValueError(self.params["refuses_to_load"])
         self.weights = np.random.default_rng(version).standard_normal((PIXELS, CLASSES)).astype(np.float32) / math.sqrt(PIXELS)
         self.chance = random.Random(f"{version} {args['model_instance_name']}")  # noqa: S311
+        self.owed = {"fails": self.chance.random(), "slow": self.chance.random()}
         self.gpu = GpuTime(os.environ.get("ROLLOUTS_LAB_GPU_DIR"))
         self.served = 0
 
@@ -47,17 +48,24 @@ class TritonPythonModel:
         return answers
 
     def answer(self, request: Any) -> Any:
-        if self.chance.random() < self.params.get("fails", 0.0):
+        if self.turn_of("fails", self.params.get("fails", 0.0)):
             return pb.InferenceResponse(error=pb.TritonError("CUDA error: an illegal memory access was encountered"))
         images = pb.get_input_tensor_by_name(request, "IMAGE").as_numpy()
         logits = images.reshape(len(images), PIXELS) @ self.weights
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         return pb.InferenceResponse([pb.Tensor("SCORES", (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32))])
 
+    def turn_of(self, what: str, share: float) -> bool:
+        """Whether it is this request's turn: evenly spread, so that even a few hundred requests show the share that was told."""
+        self.owed[what] += share
+        due = self.owed[what] >= 1.0
+        self.owed[what] -= due
+        return due
+
     def latency_ms(self) -> float:
         """Log-normal: `median` ms, and `spread` as the standard deviation of its logarithm."""
         slow = self.params.get("slow")
-        shape = slow if slow and self.chance.random() < slow["share"] else self.params["latency_ms"]
+        shape = slow if slow and self.turn_of("slow", slow["share"]) else self.params["latency_ms"]
         return shape["median"] * math.exp(shape["spread"] * self.chance.gauss(0.0, 1.0))
 
 
