@@ -39,8 +39,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
-    steps = {"hold": LONG_STEPS, "undecided": {"after": "30m", "then": "Advance"}}
-    with tempfile.TemporaryDirectory(prefix="rollouts-bench-") as folder, running(Path(folder), **steps) as service:
+    undecided = {"after": "30m", "then": "Advance"}
+    with (
+        tempfile.TemporaryDirectory(prefix="rollouts-bench-") as folder,
+        running(Path(folder), hold=LONG_STEPS, undecided=undecided) as service,
+    ):
         service.until(lambda: service.status().get("phase") == "Idle", 30, "Idle")
         time.sleep(5)
         measure(service, "one rollout at rest", arguments.seconds, arguments.repeats)

@@ -3,8 +3,8 @@
 python -m benchmarks.rollback [--runs 20] [--rps 100]
 
 Versions 3 (5 % errors), 4 (p95 too high) and 5 (dies) in turn, each asked for by a request id of its own, on the demo's policy
-(windows of 1 s). "Weight 0 in Envoy" is `last_updated` of the route configuration in Envoy's own dump; what users saw is read from
-Envoy's access log.
+(windows of 1 s). "Weight 0 in Envoy" is `last_updated` of the route configuration in Envoy's own dump; what users saw is read
+from Envoy's access log.
 """
 
 from __future__ import annotations

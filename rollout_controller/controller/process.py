@@ -40,7 +40,7 @@ WORKERS = 2
 SILENT_S = 30.0
 """A loop that does not come around for this long makes /healthz fail."""
 GARBAGE = (50_000, 20, 20)
-"""Thresholds of Python's garbage collector: with 1,000 attempts in memory its defaults cost 10 % of a turn."""
+"""Thresholds of Python's garbage collector: with 1,000 attempts in memory its defaults cost 10 % of a turn. Cycles are rare."""
 RESYNC_S = 60
 """Every rollout is looked at within this time even if nothing says it changed; spread by its name."""
 

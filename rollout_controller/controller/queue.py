@@ -38,9 +38,9 @@ class Backoff:
 class WorkQueue(Generic[K]):
     """Keys in order of arrival. Every key taken by `get` must be given back by `done`.
 
-    A key added while it is being processed runs once more after that. `on_wait` is told how many seconds each key waited.
-    Taking a key takes its delay off, too: whoever processes it says anew when to look again. More than `limit` keys are not
-    taken (`add` says False): the tick adds all of them again.
+    A key added while it is being processed runs once more after that. Taking a key takes its delay off: whoever processes it
+    says anew when to look again. `on_wait` is told how many seconds each key waited. More than `limit` keys are not taken
+    (`add` says False): the tick adds all of them again.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 class Pace:
     """Seconds between two questions to the same address, and how many threads ask.
 
-    `per_second` bounds the questions of all together (one costs about 1 ms of CPU): with more addresses than that, the
+    `per_second` bounds the questions of all together (one costs about 0.3 ms of CPU): with more addresses than that, the
     rounds take longer and nothing else suffers.
     """
 

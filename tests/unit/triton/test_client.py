@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-import responses
 
 from rollout_controller.triton.client import ModelVersion, Timeouts, TritonClient
 from rollout_controller.triton.errors import TritonRefused, TritonUnreachable
 from rollout_controller.triton.warmup import warm_up_request
 from tests.unit.triton.wire_triton import CONFIG, METADATA, WireTriton, serve
 
-URL = "http://triton.test:8000"
 QUICK = Timeouts(connect_s=0.2, read_s=0.2, infer_s=0.2, load_s=0.2)
 
 
@@ -26,7 +24,7 @@ def triton() -> Iterator[WireTriton]:
 
 
 @contextmanager
-def raw_server(talk: Callable[[socket.socket], None]) -> Iterator[str]:
+def raw_server(talk: Callable[[socket.socket], None], asked: list[str] | None = None) -> Iterator[str]:
     """A socket that reads a request and then does what `talk` says."""
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -38,7 +36,9 @@ def raw_server(talk: Callable[[socket.socket], None]) -> Iterator[str]:
                 return
             with connection:
                 try:
-                    connection.recv(65536)
+                    request = connection.recv(65536)
+                    if asked is not None:
+                        asked.append(request.decode().partition("\r\n")[0])
                     talk(connection)
                 except OSError:
                     continue
@@ -53,19 +53,28 @@ def raw_server(talk: Callable[[socket.socket], None]) -> Iterator[str]:
         thread.join(3)
 
 
+@contextmanager
+def answering(status: int, body: str, headers: str = "") -> Iterator[tuple[str, list[str]]]:
+    """A server that gives the same answer to everything; its URL, and the request lines it got."""
+    asked: list[str] = []
+    words = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body.encode())}\r\nConnection: close\r\n{headers}\r\n{body}"
+    with raw_server(lambda connection: connection.sendall(words.encode()), asked) as url:
+        yield url, asked
+
+
 def test_the_index_is_read_with_states_and_reasons() -> None:
-    with responses.RequestsMock() as wire:
-        lines = [
-            {"name": "m", "version": "2", "state": "READY"},
-            {"name": "m", "version": "3", "state": "UNAVAILABLE", "reason": "Internal: x\n\nAt:\n  y\n"},
-            {"name": "n"},
-        ]
-        wire.post(f"{URL}/v2/repository/index", json=lines)
-        assert TritonClient(URL).index() == (
+    lines = [
+        {"name": "m", "version": "2", "state": "READY"},
+        {"name": "m", "version": "3", "state": "UNAVAILABLE", "reason": "Internal: x\n\nAt:\n  y\n"},
+        {"name": "n"},
+    ]
+    with answering(200, json.dumps(lines)) as (url, asked):
+        assert TritonClient(url).index() == (
             ModelVersion("m", "2", "READY"),
             ModelVersion("m", "3", "UNAVAILABLE", "Internal: x At: y"),
             ModelVersion("n"),
         )
+        assert asked == ["POST /v2/repository/index HTTP/1.1"]
 
 
 @pytest.mark.parametrize(
@@ -86,11 +95,10 @@ def test_the_index_is_read_with_states_and_reasons() -> None:
     ],
 )
 def test_answers_become_two_classes_of_error(status: int, body: str, error: type[Exception]) -> None:
-    with responses.RequestsMock() as wire:
-        wire.post(f"{URL}/v2/repository/index", body=body, status=status, headers={"Location": "http://elsewhere.test/"})
+    with answering(status, body, headers="Location: http://elsewhere.test/\r\n") as (url, asked):
         with pytest.raises(error):
-            TritonClient(URL).index()
-        assert len(wire.calls) == 1, "no retries, no redirects"
+            TritonClient(url).index()
+        assert len(asked) == 1, "no retries, no redirects"
 
 
 def test_a_refusal_is_in_tritons_own_words_on_one_line(triton: WireTriton) -> None:
@@ -132,9 +140,9 @@ def test_a_version_that_triton_cannot_have_is_refused_before_asking(version: str
 
 
 def test_names_cannot_leave_their_place_in_the_path() -> None:
-    with responses.RequestsMock() as wire:
-        wire.get(f"{URL}/v2/models/..%2Fm%3Fx/versions/1%2F2/ready")
-        assert TritonClient(URL).version_ready("../m?x", "1/2")
+    with answering(200, "") as (url, asked):
+        assert TritonClient(url).version_ready("../m?x", "1/2")
+        assert asked == ["GET /v2/models/..%2Fm%3Fx/versions/1%2F2/ready HTTP/1.1"]
 
 
 def test_not_ready_is_an_answer(triton: WireTriton) -> None:
@@ -208,8 +216,36 @@ def test_warm_up_of_texts_optional_inputs_and_sequences() -> None:
 
 
 def test_a_datatype_that_nobody_knows_is_a_refusal() -> None:
-    with responses.RequestsMock() as wire:
-        wire.get(f"{URL}/v2/models/m/versions/2/config", json=CONFIG)
-        wire.get(f"{URL}/v2/models/m/versions/2", json={**METADATA, "inputs": [{"name": "x", "datatype": "FP4", "shape": [1]}]})
-        with pytest.raises(TritonRefused, match="FP4"):
-            TritonClient(URL).warm_up("m", "2")
+    both = {**CONFIG, **METADATA, "inputs": [{"name": "x", "datatype": "FP4", "shape": [1]}]}
+    with answering(200, json.dumps(both)) as (url, _), pytest.raises(TritonRefused, match="FP4"):
+        TritonClient(url).warm_up("m", "2")
+
+
+@pytest.mark.parametrize("url", ["", "triton:8000", "ftp://triton", "http://", "http://triton:port", "http://[::1"])
+def test_what_is_no_url_is_unreachable(url: str) -> None:
+    with pytest.raises(TritonUnreachable, match="not a URL"):
+        TritonClient(url).index()
+
+
+def test_a_base_url_may_have_a_path() -> None:
+    with answering(200, "[]") as (url, asked):
+        TritonClient(f"{url}/behind/a/proxy/").index()
+        assert asked == ["POST /behind/a/proxy/v2/repository/index HTTP/1.1"]
+
+
+def test_connections_are_kept_and_one_that_ended_is_not_used_again() -> None:
+    accepted: list[int] = []
+
+    def answer_twice(connection: socket.socket) -> None:
+        accepted.append(1)
+        words = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"
+        connection.sendall(words)
+        connection.recv(65536)
+        connection.sendall(words)
+
+    with raw_server(answer_twice) as url:
+        client = TritonClient(url)
+        for calls, connections in ((1, 1), (2, 1), (3, 2), (4, 2)):
+            assert client.index() == ()
+            assert len(accepted) == connections, calls
+            time.sleep(0.05)  # so that the server's end of the connection has come
