@@ -81,11 +81,12 @@ class Metadata(Model):
 def evolve(model: T, **changes: Any) -> T:
     """A copy with some fields changed, without a check: the values are ours.
 
-    The same as pydantic's `model_copy(update=changes)` in a quarter of its time: every turn makes a dozen of them.
+    As pydantic's `model_copy(update=changes)`, in a quarter of its time and without a set of its own of the fields that were
+    given (nobody asks for those): every turn makes a dozen of them.
     """
     copied = object.__new__(type(model))
     object.__setattr__(copied, "__dict__", {**model.__dict__, **changes})
-    object.__setattr__(copied, "__pydantic_fields_set__", model.__pydantic_fields_set__ | changes.keys())
+    object.__setattr__(copied, "__pydantic_fields_set__", model.__pydantic_fields_set__)
     object.__setattr__(copied, "__pydantic_extra__", None)
     object.__setattr__(copied, "__pydantic_private__", None)
     return copied

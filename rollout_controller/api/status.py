@@ -137,6 +137,8 @@ class Attempt(Model):
     paused_at: Instant | None = None
     resume_to: Literal["step", "next"] = "step"
     """In Paused: whether the step is done, so that a resume goes on to the next."""
+    lost_since: Instant | None = None
+    """Since when the canary's slot says that it does not run the version."""
     stuck_since: Instant | None = None
     """Since when something outside (route, policy, slot) keeps us from going on."""
     last_sample_at: Instant | None = None

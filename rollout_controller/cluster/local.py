@@ -17,6 +17,7 @@ from rollout_controller.cluster.local_watch import Bell, LocalWatch
 from rollout_controller.cluster.patch import apply_patch
 from rollout_controller.cluster.sqlite import Database
 from rollout_controller.cluster.store import (
+    EVENT,
     AlreadyExists,
     Kind,
     Listing,
@@ -106,7 +107,7 @@ class LocalStore:
             now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             return admission.created(kind, document, uid=str(uuid.uuid4()), timestamp=now, version=version)
 
-        return self._write(kind, key, "ADDED", change)
+        return self._write(kind, key, "ADDED", change, flush=kind != EVENT)
 
     def replace(self, kind: Kind, document: Raw) -> Raw:
         """Write spec, labels and annotations; raises NotFound, Conflict when metadata.resourceVersion is given and stale."""
@@ -119,8 +120,18 @@ class LocalStore:
         )
 
     def replace_status(self, kind: Kind, key: Key, status: Raw, resource_version: str) -> Raw:
-        """Write status only, on exactly what was read; raises Conflict, NotFound."""
-        return self._modify(kind, key, lambda old, v: admission.with_status(kind, old, status, resource_version, v))
+        """Write status only, on exactly what was read; raises Conflict, NotFound.
+
+        Not flushed to disk by itself: a power cut may take the newest status, never one that a later write of weights or spec
+        was made after.
+        """
+        return self._write(
+            kind,
+            key,
+            "MODIFIED",
+            lambda c, version: admission.with_status(kind, self._load(c, kind, key), status, resource_version, version),
+            flush=False,
+        )
 
     def delete(self, kind: Kind, key: Key) -> None:
         """Raises NotFound."""
@@ -157,11 +168,19 @@ class LocalStore:
     def _modify(self, kind: Kind, key: Key, change: Change) -> Raw:
         return self._write(kind, key, "MODIFIED", lambda c, version: change(self._load(c, kind, key), version))
 
-    def _write(self, kind: Kind, key: Key, event: str, change: Callable[[sqlite3.Connection, int], Raw | None]) -> Raw:
+    def _write(
+        self,
+        kind: Kind,
+        key: Key,
+        event: str,
+        change: Callable[[sqlite3.Connection, int], Raw | None],
+        *,
+        flush: bool = True,
+    ) -> Raw:
         """One change in one transaction: document, log, projections, in this order; then the watches are woken."""
         projecting = False
         try:
-            with self._database.write() as connection:
+            with self._database.write(flush=flush) as connection:
                 (version,) = connection.execute("SELECT version + 1 FROM head").fetchone()
                 self._check_projected(connection, kind)
                 document = change(connection, version)

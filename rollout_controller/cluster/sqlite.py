@@ -114,12 +114,17 @@ class Database:
             return self._eye.newest
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """A transaction no other writer is in; committed at the end, rolled back on any exception."""
+    def write(self, *, flush: bool = True) -> Iterator[sqlite3.Connection]:
+        """A transaction no other writer is in; committed at the end, rolled back on any exception.
+
+        Without `flush` it is on disk with the next one that is flushed: it outlives this process, and a power cut takes it
+        and everything after it, or nothing.
+        """
         if not self._writing.acquire(timeout=self._busy_timeout_s):
             raise Unavailable(f"{self.path} is being written for more than {self._busy_timeout_s:g} s")
         try:
             with self._translated(), self._connection() as connection:
+                connection.execute(f"PRAGMA synchronous = {'FULL' if flush else 'NORMAL'}")
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield connection

@@ -16,7 +16,8 @@ from rollout_controller.core.plan import LoadVersion, Plan, SetWeights, Tell, Wa
 from rollout_controller.core.states import ON_TRAFFIC, RESTING, Event, transition
 
 REFRESH_S = 30.0
-"""In an attempt the status (with the judge's evidence) is written at least this often."""
+"""In an attempt the status (with the judge's evidence) is written at least this often: twice a step, where steps are
+shorter than a minute."""
 ACTIVE_LOOK_S = 5.0
 """While a version is brought up somebody looks at least this often."""
 TRAFFIC_LOOK_S = 15.0
@@ -174,6 +175,11 @@ def _before(turn: Turn) -> tuple[RolloutStatus, ...]:
     return (turn.status,) if turn.status is turn.rollout.status else (turn.status, turn.rollout.status)
 
 
+def _refresh_s(policy: PolicySpec | None) -> float:
+    """Who watches a step of four seconds wants to see it happen; who watches one of minutes wants few writes."""
+    return REFRESH_S if policy is None else min(max(policy.hold.min / 2, 1.0), REFRESH_S)
+
+
 def finish(turn: Turn, decision: Decision) -> Plan:
     """The decision as a plan: slots, conditions and echoes brought up to date, the actions in their one order.
 
@@ -187,11 +193,12 @@ def finish(turn: Turn, decision: Decision) -> Plan:
         slots=slots_of(turn, decision.status),
         conditions=conditions(decision.status, decision.reason, generation, turn.now),
     )
-    due = status.phase not in RESTING and turn.now - (status.judge_written_at or 0.0) >= REFRESH_S
+    refresh_s = _refresh_s(turn.policy)
+    due = status.phase not in RESTING and turn.now - (status.judge_written_at or 0.0) >= refresh_s
     write = due or any(headline(status) != headline(before) for before in _before(turn))
     if write:
         active = status.phase not in RESTING
-        status = evolve(status, judge_written_at=turn.now, next_check_at=turn.now + REFRESH_S if active else None)
+        status = evolve(status, judge_written_at=turn.now, next_check_at=turn.now + refresh_s if active else None)
     moves = (decision.move,) if decision.move else ()
     writes = (WriteStatus(),) if write else ()
     ordered = (*moves, *writes) if decision.back else (*writes, *moves)

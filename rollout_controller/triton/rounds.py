@@ -23,7 +23,7 @@ class Pace:
     """An address that is needed now and did not answer is asked again after this long."""
     threads: int = 8
     silent_threads: int = 4
-    per_second: float = 100.0
+    per_second: float = 50.0
 
 
 @dataclass

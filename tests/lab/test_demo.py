@@ -64,7 +64,12 @@ def test_the_whole_play_in_a_pipe(directory: Path) -> None:
     history = subprocess.run(
         [*ROLLOUTS, "--local", str(directory), "history", "classifier", "-o", "json"], capture_output=True, text=True, check=True
     )
-    assert [past["outcome"] for past in json.loads(history.stdout)] == ["RolledBack", "RolledBack", "RolledBack", "Promoted"]
+    assert [past["outcome"] for past in json.loads(history.stdout)["attempts"]] == [
+        "RolledBack",
+        "RolledBack",
+        "RolledBack",
+        "Promoted",
+    ]
 
 
 def start_and_wait(directory: Path) -> tuple[str, int]:

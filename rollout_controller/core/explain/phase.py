@@ -104,10 +104,6 @@ def load_timeout(version: str, slot: str, after: float, last: str) -> Reason:
     )
 
 
-def stable_misses(sentence: str) -> Reason:
-    return reason("StableMissesObjective", f"not started while stable itself misses the objective: {sentence}")
-
-
 # --- with traffic --------------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,8 @@ from rollout_controller.core.turn import TRAFFIC_LOOK_S, Decision, Turn
 ENDINGS: dict[str, Outcome] = {"Superseded": "Superseded", "Aborted": "Aborted"}
 SUSPECT = 0.1
 """False-alarm chance from which time alone no longer takes a version forward: more users would meet what may be harm."""
+LOST_S = 3.0
+"""Seconds for which a slot may say that it does not run the version that is tried."""
 FIRST_WINDOWS_S = 5.0
 """After a step has begun: so long is it no news that nothing was seen of it yet."""
 GIVE_UP_S = 600.0
@@ -65,8 +67,9 @@ def watch(turn: Turn) -> tuple[Turn, Decision | None]:
     if (decision := interrupted(turn)) is not None:
         return turn, decision
     turn = at(turn, adopted_request(turn))
-    if (lost := _lost(turn)) is not None:
-        return turn, leave(turn, "RolledBack", lost)
+    turn, decision = _keep_canary(turn)
+    if decision is not None:
+        return turn, decision
     if turn.policy is not None and (guard := tripped(turn.policy, turn.status.guards, turn.seen)) is not None:
         return turn, leave(turn, "RolledBack", explain.guard_harm(guard.sentence))
     if (decision := _keep_route(turn)) is not None:
@@ -77,6 +80,18 @@ def watch(turn: Turn) -> tuple[Turn, Decision | None]:
 def _begun_rollback(turn: Turn, route: RouteState) -> bool:
     """The route's mark says that this attempt is being left: a controller that died after moving traffic said so."""
     return route.mark is not None and route.mark.attempt == turn.attempt.id and route.mark.phase == Phase.ROLLING_BACK
+
+
+def _keep_canary(turn: Turn) -> tuple[Turn, Decision | None]:
+    """Go back when the slot has lost the version; a reload of it by somebody else may take a moment."""
+    lost, attempt = _lost(turn), turn.attempt
+    if lost is None:
+        return at(turn, evolve(turn.status, attempt=evolve(attempt, lost_since=None))), None
+    since = attempt.lost_since if attempt.lost_since is not None else turn.now
+    if turn.now - since >= LOST_S:
+        return turn, leave(turn, "RolledBack", lost)
+    status = evolve(turn.status, attempt=evolve(attempt, lost_since=since))
+    return at(turn, status), Decision(status, explain.waiting("the slot to run the version again", None, ""), since + LOST_S)
 
 
 def _lost(turn: Turn) -> Reason | None:

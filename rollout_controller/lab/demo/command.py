@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import sys
 import time
@@ -93,14 +94,13 @@ def run(args: argparse.Namespace) -> int:
 def _play(stage: Stage, args: argparse.Namespace) -> int:
     rps = args.rps or RPS
     texts = documents()
-    _say("rollouts demo: four versions of a model, real servers, one of the versions good. About two minutes.")
+    _say("rollouts demo: four versions of a model, real servers, one of the versions good. About a minute and a half.")
     info = stage.up(rps)
     servers = versions(info)
     _say(GPU_NOTE)
-    record = _record(stage, texts["policies/demo.yaml"])
-    with _shown(plain=args.plain) as show:
-        play = Play(stage, record, NAME, lambda: show(record))
-        play.run(ACTS)
+    with contextlib.closing(LocalStore(stage.store_path)) as store, _shown(plain=args.plain) as show:
+        record = _record(stage, store, texts["policies/demo.yaml"])
+        Play(stage, record, NAME, lambda: show(record)).run(ACTS)
     end = time.time()
     table = summary.rows(record)
     command = "make demo" + (f' DEMO="--rps {rps:g}"' if args.rps else "")
@@ -117,10 +117,10 @@ def _play(stage: Stage, args: argparse.Namespace) -> int:
     return FAILED if wrong or missing else FINE
 
 
-def _record(stage: Stage, policy: str) -> Record:
+def _record(stage: Stage, store: LocalStore, policy: str) -> Record:
     traffic = Traffic(_limit_ms(policy))
     log = Log(stage.directory / "envoy" / "access.jsonl", traffic)
-    return Record(LocalStore(stage.store_path), Key("default", NAME), log, traffic, time.time)
+    return Record(store, Key("default", NAME), log, traffic, time.time)
 
 
 def _limit_ms(policy: str) -> float:
@@ -153,8 +153,17 @@ def _shown(*, plain: bool) -> Iterator[Callable[[Record], None]]:
 
 def _what_next(directory: Path, *, keep: bool) -> str:
     where = shlex.quote(str(directory))
-    left = f"Stop:  rollouts lab down {where}" if keep else f"Again: rollouts demo --dir {where}"
-    return f"  Look:  open {where}/report.html        Play:  rollouts --local {where} status        {left}"
+    called = _called()
+    left = f"Stop:  {called} lab down {where}" if keep else ""
+    return f"  Look:  open {where}/report.html        Play:  {called} --local {where} status        {left}".rstrip()
+
+
+def _called() -> str:
+    """How the user reaches this command line."""
+    if shutil.which("rollouts"):
+        return "rollouts"
+    program = Path(sys.argv[0])
+    return os.path.relpath(program) if program.name == "rollouts" else "python -m rollout_controller"
 
 
 def _say(line: str) -> None:

@@ -119,7 +119,7 @@ def _line(record: Record, role: Role, stretches: tuple[Stretch, ...], value: Val
             points.append((left, None))
         before = host
         if host is not None:
-            points += [(point.at - SMOOTH_S / 2, value(point)) for point in record.traffic.points(host, left, right, SMOOTH_S)]
+            points += [(point.at, value(point)) for point in record.traffic.points(host, left, right, SMOOTH_S)]
     return Line(role, role, tuple(points))
 
 

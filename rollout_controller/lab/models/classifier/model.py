@@ -32,6 +32,8 @@ class TritonPythonModel:
             raise ValueError(self.params["refuses_to_load"])
         self.weights = np.random.default_rng(version).standard_normal((PIXELS, CLASSES)).astype(np.float32) / math.sqrt(PIXELS)
         self.chance = random.Random(f"{version} {args['model_instance_name']}")  # noqa: S311
+        # So much is owed at the start that neither Triton's nor the controller's warm-up requests are the first to fail.
+        self.owed = {what: self.chance.random() * max(0.0, 1 - 3 * self.share(what)) for what in ("fails", "slow")}
         self.gpu = GpuTime(os.environ.get("ROLLOUTS_LAB_GPU_DIR"))
         self.served = 0
 
@@ -47,17 +49,28 @@ class TritonPythonModel:
         return answers
 
     def answer(self, request: Any) -> Any:
-        if self.chance.random() < self.params.get("fails", 0.0):
+        if self.turn_of("fails"):
             return pb.InferenceResponse(error=pb.TritonError("CUDA error: an illegal memory access was encountered"))
         images = pb.get_input_tensor_by_name(request, "IMAGE").as_numpy()
         logits = images.reshape(len(images), PIXELS) @ self.weights
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         return pb.InferenceResponse([pb.Tensor("SCORES", (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32))])
 
+    def share(self, what: str) -> float:
+        """Declared share of requests that fail, or are slow."""
+        declared = self.params.get(what, 0.0)
+        return float(declared["share"] if isinstance(declared, dict) else declared)
+
+    def turn_of(self, what: str) -> bool:
+        """Whether it is this request's turn: evenly spread, so that even a few hundred requests show the share that was told."""
+        self.owed[what] += self.share(what)
+        due = self.owed[what] >= 1.0
+        self.owed[what] -= due
+        return due
+
     def latency_ms(self) -> float:
         """Log-normal: `median` ms, and `spread` as the standard deviation of its logarithm."""
-        slow = self.params.get("slow")
-        shape = slow if slow and self.chance.random() < slow["share"] else self.params["latency_ms"]
+        shape = self.params["slow"] if self.turn_of("slow") else self.params["latency_ms"]
         return shape["median"] * math.exp(shape["spread"] * self.chance.gauss(0.0, 1.0))
 
 
