@@ -12,14 +12,14 @@ demo: install ## four versions of a model, real servers, one of them good
 test: install ## unit tests, then the lab tier on real Envoy, Prometheus and Triton
 	@$(BIN)/python -m rollout_controller.lab.parts
 	$(BIN)/pytest -q -n 2 -m "not lab"
-	$(BIN)/pytest -v -m lab --no-header
+	$(BIN)/pytest -v -n 2 --dist loadfile -m lab --no-header
 
 unit: install
 	$(BIN)/pytest -q -n 2 -m "not lab"
 
 lab: install
 	@$(BIN)/python -m rollout_controller.lab.parts
-	$(BIN)/pytest -v -m lab
+	$(BIN)/pytest -v -n 2 --dist loadfile -m lab
 
 check: install ## format, lint, types, import contracts
 	$(BIN)/ruff format --check rollout_controller tests benchmarks
