@@ -17,6 +17,7 @@ from rollout_controller.cluster.store import POLICY, ROLLOUT, VIRTUAL_SERVICE, K
 from rollout_controller.controller.apply import Applier
 from rollout_controller.controller.observe import Observer, Sight
 from rollout_controller.controller.reconcile import Reconciler
+from rollout_controller.controller.reference import Reference
 from rollout_controller.core.observation import GaugeReading, SliReading, SlotState, Unknown
 from rollout_controller.core.plan import Plan, Tell
 from rollout_controller.core.states import RESTING
@@ -114,8 +115,9 @@ class Play:
     def warm_up(self, rollout: TritonRollout, slot: str, version: str) -> None:
         self.world.warm_up(slot, version)
 
-    def tell(self, rollout: TritonRollout, message: Tell) -> None:
-        self.told.append(message)
+    def tell(self, about: Reference, message: Tell) -> None:
+        if not message.quiet:
+            self.told.append(message)
 
     def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan) -> None:
         pass

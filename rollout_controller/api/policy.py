@@ -168,6 +168,8 @@ class PolicySpec(Model):
     undecided: Undecided = Undecided()
     unknown: UnknownRule = UnknownRule()
     drift: DriftRule = DriftRule()
+    on_delete: Literal["Leave", "Restore"] = "Leave"
+    """What becomes of traffic when a rollout is deleted in an attempt: it stays as it is, or goes back to stable."""
     paused: PausedRule = PausedRule()
 
     @field_validator("retreat", mode="before")

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 from rollout_controller.api.policy import RolloutPolicy
 from rollout_controller.api.rollout import TritonRollout
-from rollout_controller.api.status import Phase, RolloutStatus
+from rollout_controller.api.status import Phase, Reason, RolloutStatus
+from rollout_controller.core.explain import phase as explain
 from rollout_controller.core.observation import Observation, Unknown
+from rollout_controller.core.phases.always import after, before, unfit
 from rollout_controller.core.phases.leaving import promote, roll_back
 from rollout_controller.core.phases.preparing import prepare
 from rollout_controller.core.phases.resting import rest
@@ -36,6 +38,8 @@ def decide(
     seen: Observation,
     now: float,
     status: RolloutStatus | None = None,
+    *,
+    spec_problem: Reason | None = None,
 ) -> Plan:
     """What to do now.
 
@@ -46,14 +50,26 @@ def decide(
         now: seconds since 1970, to the millisecond.
         status: the status as the last plan left it, when that is newer than the stored one (evidence is written at
             most every 30 s). None: the stored one.
+        spec_problem: why `rollout` still has an older spec than the document: the newer one cannot be used, or not now.
     """
-    problem = policy.sentence if isinstance(policy, Unknown) else ""
     turn = Turn(
         rollout=rollout,
         policy=None if isinstance(policy, Unknown) else policy.spec,
-        policy_problem=problem,
+        policy_problem=policy.sentence if isinstance(policy, Unknown) else "",
         seen=seen,
         now=now,
         status=rollout.status if status is None else status,
+        refused=spec_problem or _refused(rollout, policy),
     )
-    return finish(turn, HANDLERS[turn.status.phase](turn))
+    begun = before(turn)
+    decision = unfit(begun) or HANDLERS[begun.status.phase](begun)
+    return finish(turn, after(begun, decision))
+
+
+def _refused(rollout: TritonRollout, policy: RolloutPolicy | Unknown) -> Reason | None:
+    """What a person wrote that cannot be used, policy first: without it nothing begins, whatever is asked for."""
+    if isinstance(policy, Unknown) and policy.code != "not-read-yet":
+        return explain.policy_problem(policy.sentence)
+    if rollout.asked_version is None and rollout.asked_text is not None:
+        return explain.invalid_version(rollout.asked_text)
+    return None

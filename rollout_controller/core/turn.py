@@ -10,7 +10,7 @@ from rollout_controller.api.meta import evolve
 from rollout_controller.api.policy import PolicySpec
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Attempt, Phase, Reason, RolloutStatus, SlotStatus, SlotWeight
-from rollout_controller.core.conditions import conditions
+from rollout_controller.core.conditions import TYPES, Finding, conditions
 from rollout_controller.core.observation import Mark, Observation, RouteState, SlotState, Unknown
 from rollout_controller.core.plan import LoadVersion, Plan, SetWeights, Tell, WarmUp, WriteStatus
 from rollout_controller.core.states import ON_TRAFFIC, RESTING, Event, transition
@@ -36,6 +36,8 @@ class Turn:
     seen: Observation
     now: float
     status: RolloutStatus
+    refused: Reason | None = None
+    """Why something that a person wrote (spec, policy, version) cannot be used; None: all of it can."""
 
     @property
     def attempt(self) -> Attempt:
@@ -49,7 +51,7 @@ class Turn:
 
     @property
     def stable_version(self) -> str | None:
-        return self.version_in(self.stable)
+        return self.version_in(self.stable) or self.status.stable_version
 
     def version_in(self, slot: str) -> str | None:
         """The version a slot runs: as seen now, else as remembered."""
@@ -105,11 +107,34 @@ class Turn:
         """The status after `event`."""
         return evolve(self.status, phase=transition(self.status.phase, event), **changes)
 
-    def tell(self, reason: Reason, *, warning: bool = False, about: str = "") -> Tell:
-        """A message that is told once per attempt, step and code."""
+    def tell(
+        self,
+        reason: Reason,
+        *,
+        warning: bool = False,
+        about: str = "",
+        again: bool = False,
+        news: bool = False,
+        drift: bool = False,
+        quiet: bool = False,
+    ) -> Tell:
+        """A message that is told once per attempt, step, code and `about`, or as a series where it may come `again`.
+
+        Without `news` it is told only when its code was not the status' reason before this turn.
+        """
         attempt = self.status.attempt
         place = f"{attempt.id}/{attempt.step}" if attempt else f"rest/{self.status.attempt_count}"
-        return Tell(code=reason.code, sentence=reason.sentence, dedup=f"{place}/{reason.code}/{about}", warning=warning)
+        dedup = f"{place}/{reason.code}/{about}"
+        return Tell(
+            reason.code,
+            reason.sentence,
+            dedup,
+            warning=warning,
+            again=again,
+            news=news or drift or quiet,
+            drift=drift,
+            quiet=quiet,
+        )
 
 
 def headline(status: RolloutStatus) -> tuple[object, ...]:
@@ -124,10 +149,12 @@ def headline(status: RolloutStatus) -> tuple[object, ...]:
         status.observed_command,
         status.observed_generation,
         status.stable_slot,
+        status.stable_version,
+        status.stable_loss,
         status.slots,
         tuple((v.slo, v.verdict, v.unknown) for v in status.verdicts),
         tuple((g.guard, g.state, g.over_since) for g in status.guards),
-        tuple((c.type, c.status, c.reason) for c in status.conditions),
+        tuple((c.type, c.status, c.reason) for c in status.conditions if c.type not in TYPES),  # those follow from the rest
         status.attempts[:1],
     )
 
@@ -168,6 +195,8 @@ class Decision:
     back: bool = False
     does: tuple[LoadVersion | WarmUp, ...] = ()
     tells: tuple[Tell, ...] = ()
+    drift: Reason | None = None
+    """The route was not as we wrote it in this turn."""
 
 
 def _before(turn: Turn) -> tuple[RolloutStatus, ...]:
@@ -186,12 +215,20 @@ def finish(turn: Turn, decision: Decision) -> Plan:
     A step forward writes the status first, then traffic; a rollback writes traffic first (safety rules 1 and 3).
     """
     generation = turn.rollout.metadata.generation
+    finding = Finding(
+        reason=decision.reason,
+        refused=turn.refused,
+        policy_read=turn.policy is not None,
+        drift=decision.drift,
+        route=turn.seen.route,
+        desired=turn.desired(decision.status),
+    )
     status = evolve(
         decision.status,
         reason=decision.reason,
         observed_generation=generation,
         slots=slots_of(turn, decision.status),
-        conditions=conditions(decision.status, decision.reason, generation, turn.now),
+        conditions=conditions(decision.status, finding, generation, turn.now),
     )
     refresh_s = _refresh_s(turn.policy)
     due = status.phase not in RESTING and turn.now - (status.judge_written_at or 0.0) >= refresh_s
@@ -203,5 +240,5 @@ def finish(turn: Turn, decision: Decision) -> Plan:
     writes = (WriteStatus(),) if write else ()
     ordered = (*moves, *writes) if decision.back else (*writes, *moves)
     said = turn.status.reason.code if turn.status.reason else None
-    tells = tuple(tell for tell in decision.tells if tell.code != said)
+    tells = tuple(tell for tell in decision.tells if tell.news or tell.code != said)
     return Plan(status, (*ordered, *decision.does, *tells), decision.look_again, decision.reason)

@@ -8,10 +8,13 @@ from rollout_controller.api.meta import evolve
 from rollout_controller.api.policy import PolicySpec, Step
 from rollout_controller.api.status import Attempt, Outcome, Phase, Reason, StepDone, Verdict, VerdictKind
 from rollout_controller.core.explain import phase as explain
+from rollout_controller.core.explain.codes import Code
 from rollout_controller.core.guards import read_guards, tripped
 from rollout_controller.core.judge import StepView, assess
-from rollout_controller.core.observation import RouteState, SlotState, Unknown
+from rollout_controller.core.observation import RouteState, SlotState
 from rollout_controller.core.phases.endings import adopted_request, at, echoed, interrupted, leave, new_command, refused
+from rollout_controller.core.phases.pausing import GIVE_UP_S, current_step, pause, pause_then
+from rollout_controller.core.phases.route import keep_route
 from rollout_controller.core.states import Event
 from rollout_controller.core.turn import TRAFFIC_LOOK_S, Decision, Turn
 
@@ -22,19 +25,18 @@ LOST_S = 3.0
 """Seconds for which a slot may say that it does not run the version that is tried."""
 FIRST_WINDOWS_S = 5.0
 """After a step has begun: so long is it no news that nothing was seen of it yet."""
-GIVE_UP_S = 600.0
-"""Seconds without a usable policy or a readable route after which an attempt goes back."""
 
 
 def progress(turn: Turn) -> Decision:
-    """One turn of Progressing."""
+    """One turn of Progressing. A person is heard also while nothing can be seen."""
     turn, decision = watch(turn)
     if decision is not None:
         return decision
-    command = new_command(turn)
-    if command is not None:
-        return _obey(turn, *command)
-    return _go_on(turn)
+    turn, decision = _obey(turn)
+    if decision is not None:
+        return decision
+    turn, decision = _keep_sight(turn)
+    return decision if decision is not None else _go_on(turn)
 
 
 def hold(turn: Turn) -> Decision:
@@ -45,13 +47,17 @@ def hold(turn: Turn) -> Decision:
     command = new_command(turn)
     if command is not None:
         return _obey_paused(turn, *command)
+    turn, _ = _keep_sight(turn)
     attempt = turn.attempt
     ends = attempt.pause_ends_at
     if ends is not None and turn.now >= ends:
-        if _pause_then(turn) == "Resume":
+        if pause_then(turn) == "Resume":
             return _resume(turn, to_next=attempt.resume_to == "next")
         return leave(turn, "RolledBack", explain.pause_ran_out(turn.now - (attempt.paused_at or turn.now)))
-    reason = turn.status.reason or explain.paused("a person", attempt.weight, ends, "ended")
+    reason = turn.status.reason
+    if reason is None or reason.code == Code.ROUTE_UNREADABLE:  # what was in the way is not any more
+        end = "resumed" if pause_then(turn) == "Resume" else "rolled back"
+        reason = explain.paused("a person or the policy", attempt.weight, ends, end)
     return Decision(turn.status, reason, min(turn.now + TRAFFIC_LOOK_S, ends or turn.now + TRAFFIC_LOOK_S))
 
 
@@ -72,9 +78,7 @@ def watch(turn: Turn) -> tuple[Turn, Decision | None]:
         return turn, decision
     if turn.policy is not None and (guard := tripped(turn.policy, turn.status.guards, turn.seen)) is not None:
         return turn, leave(turn, "RolledBack", explain.guard_harm(guard.sentence))
-    if (decision := _keep_route(turn)) is not None:
-        return turn, decision
-    return _keep_sight(turn)
+    return turn, keep_route(turn)
 
 
 def _begun_rollback(turn: Turn, route: RouteState) -> bool:
@@ -109,8 +113,8 @@ def _lost(turn: Turn) -> Reason | None:
     return explain.canary_lost(attempt.version, attempt.slot, state.version)
 
 
-def _harm_code(harm: Verdict) -> str:
-    return "ErrorsViolated" if harm.kind == "errors" else "LatencyViolated"
+def _harm_code(harm: Verdict) -> Code:
+    return Code.ERRORS_VIOLATED if harm.kind == "errors" else Code.LATENCY_VIOLATED
 
 
 def _judged(turn: Turn) -> tuple[Turn, Verdict | None]:
@@ -144,38 +148,6 @@ def _judged(turn: Turn) -> tuple[Turn, Verdict | None]:
     return at(turn, status), assessment.harm
 
 
-def _keep_route(turn: Turn) -> Decision | None:
-    """See that the route is as we want it: finish our own write, or handle somebody else's (drift)."""
-    attempt, route, now = turn.attempt, turn.seen.route, turn.now
-    if isinstance(route, Unknown):
-        since = attempt.stuck_since or now
-        if now - since >= GIVE_UP_S:
-            return leave(turn, "RolledBack", explain.stuck(now - since, route.sentence))
-        status = evolve(turn.status, attempt=evolve(attempt, stuck_since=since))
-        return Decision(status, explain.route_problem(route.sentence), min(now + TRAFFIC_LOOK_S, since + GIVE_UP_S))
-    if turn.route_is(turn.status):
-        return None
-    mark = route.mark
-    if mark is None or (mark.attempt, mark.step, mark.weight) != (attempt.id, attempt.step, attempt.weight):
-        reason = explain.shifting(turn.desired(turn.status))
-        return Decision(turn.status, reason, now + 1.0, move=turn.set_weights(turn.status, reason))
-    then = turn.policy.drift.then if turn.policy else "Restore"
-    wanted = turn.desired(turn.status)
-    about = explain.shares(route.weights)
-    if then == "Abort":
-        return leave(turn, "Aborted", explain.drift_abort(route.weights, wanted))
-    if then == "Pause" and turn.status.phase is Phase.PROGRESSING:
-        reason = explain.drift(route.weights, wanted, "paused, as the policy says")
-        there = evolve(turn.attempt, weight=route.weights[attempt.slot])
-        decision = pause(at(turn, evolve(turn.status, attempt=there)), reason, to_next=False)
-        mine = turn.set_weights(decision.status, reason)
-        return replace(decision, move=mine, tells=(turn.tell(reason, warning=True, about=about),))
-    reason = explain.drift(route.weights, wanted, "restored")
-    keep = turn.status.reason or reason
-    tell = turn.tell(reason, warning=True, about=about)
-    return Decision(turn.status, keep, now, move=turn.set_weights(turn.status, keep), back=True, tells=(tell,))
-
-
 def _keep_sight(turn: Turn) -> tuple[Turn, Decision | None]:
     """Unknown is its own verdict: hold, say so, and after the policy's time do what it says (safety rule 6)."""
     attempt, now = turn.attempt, turn.now
@@ -195,7 +167,8 @@ def _keep_sight(turn: Turn) -> tuple[Turn, Decision | None]:
     if attempt.step_started_at is None or now - attempt.step_started_at < FIRST_WINDOWS_S:
         return turn, None  # the first windows of a step are still on their way
     reason = explain.unknown(attempt.weight, blind, since + after, "goes back to stable" if then == "Rollback" else "pauses")
-    return turn, Decision(turn.status, reason, min(now + TRAFFIC_LOOK_S, since + after), tells=(turn.tell(reason, warning=True),))
+    tell = turn.tell(reason, warning=True, again=True)
+    return turn, Decision(turn.status, reason, min(now + TRAFFIC_LOOK_S, since + after), tells=(tell,))
 
 
 def _blind(turn: Turn) -> str | None:
@@ -251,11 +224,11 @@ def _out_of_time(turn: Turn, step: Step, requests: int, over: str | None, undeci
         timeout = max(policy.hold.timeout, policy.max_hold(step))
         what = explain.too_few_requests(requests, needed, held)
         if over is not None:
-            what = explain.reason("GuardHolds", f"holding: {over}")
+            what = explain.reason(Code.GUARD_HOLDS, f"holding: {over}")
         elif both_miss and undecided is not None:
-            what = explain.reason("BothMissObjective", f"holding: {undecided.sentence}")
+            what = explain.reason(Code.BOTH_MISS, f"holding: {undecided.sentence}")
         elif suspect is not None and requests >= needed:
-            what = explain.reason("SignsOfHarm", f"holding: {suspect.sentence}")
+            what = explain.reason(Code.SIGNS_OF_HARM, f"holding: {suspect.sentence}")
         if held < timeout:
             return Decision(turn.status, what, min(turn.now + TRAFFIC_LOOK_S, turn.attempt.step_started_at + timeout))
         if requests < needed and policy.unknown.then == "Rollback":
@@ -267,7 +240,7 @@ def _out_of_time(turn: Turn, step: Step, requests: int, over: str | None, undeci
     if policy.undecided.then == "Rollback":
         return leave(turn, "RolledBack", explain.undecided_rollback(held, words))
     if policy.undecided.then == "Pause":
-        return pause(turn, explain.reason("UndecidedPause", f"no verdict after {explain.span(held)}: {words}"), to_next=True)
+        return pause(turn, explain.reason(Code.UNDECIDED_PAUSE, f"no verdict after {explain.span(held)}: {words}"), to_next=True)
     return _step_done(turn, step, unproven=True)
 
 
@@ -275,7 +248,7 @@ def _step_done(turn: Turn, step: Step, *, unproven: bool) -> Decision:
     """The step has what it needs: wait for a person if it says so, else go on."""
     attempt = turn.attempt
     if step.pause is not None and not attempt.go_full and step.weight == attempt.weight:
-        reason = explain.reason("StepPause", f"{step.weight} % is done; the policy waits for a person here")
+        reason = explain.reason(Code.STEP_PAUSE, f"{step.weight} % is done; the policy waits for a person here")
         return pause(turn, reason, to_next=True, for_s=step.pause.duration)
     return advance(turn, unproven=unproven)
 
@@ -305,7 +278,13 @@ def _to_weight(turn: Turn, attempt: Attempt, weight: int, event: Event) -> Decis
     assert turn.policy is not None
     weights = [step.weight for step in turn.policy.steps]
     attempt = evolve(
-        attempt, step=weights.index(weight), weight=weight, weight_set_at=turn.now, step_started_at=None, unknown_since=None
+        attempt,
+        step=weights.index(weight),
+        weight=weight,
+        weight_set_at=turn.now,
+        step_started_at=None,
+        unknown_since=None,
+        stuck_since=None,
     )
     status = turn.go(event, attempt=attempt)
     reason = explain.step_begun(attempt.version, attempt.slot, weight, attempt.step + 1, len(weights))
@@ -313,53 +292,28 @@ def _to_weight(turn: Turn, attempt: Attempt, weight: int, event: Event) -> Decis
     return Decision(status, reason, turn.now, move=turn.set_weights(status, reason), tells=(tell,))
 
 
-def current_step(policy: PolicySpec, weight: int) -> Step:
-    """The step of a weight; of the nearest lower one when the policy was edited in the meantime."""
-    lower = [step for step in policy.steps if step.weight <= weight]
-    return lower[-1] if lower else policy.steps[0]
-
-
 def _next_weight(policy: PolicySpec, weight: int) -> int | None:
     return next((step.weight for step in policy.steps if step.weight > weight), None)
 
 
-# --- pauses and commands -------------------------------------------------------------------------------------
+# --- commands -------------------------------------------------------------------------------------
 
 
-def pause(turn: Turn, reason: Reason, *, to_next: bool, for_s: float | None = None) -> Decision:
-    """Hold the weight until a person goes on; bounded by `for_s`, else by the policy."""
-    bound = for_s if for_s is not None else turn.policy.paused.after if turn.policy else GIVE_UP_S
-    attempt = evolve(turn.attempt, paused_at=turn.now, pause_ends_at=turn.now + bound, resume_to="next" if to_next else "step")
-    status = turn.go(Event.PAUSE, attempt=attempt)
-    end = "resumed" if _pause_then(at(turn, status)) == "Resume" else "rolled back"
-    sentence = f"{reason.sentence} Paused at {attempt.weight} %; {end} by itself at {explain.end_of(bound, turn.now + bound)}."
-    reason = Reason(code=reason.code, sentence=sentence)
-    return Decision(status, reason, turn.now + TRAFFIC_LOOK_S, tells=(turn.tell(reason, warning=True),))
-
-
-def _pause_then(turn: Turn) -> str:
-    """What ends a pause that nobody ends: a step's own pause with a duration goes on, others do what the policy says."""
-    if turn.policy is None:
-        return "Rollback"
-    step = current_step(turn.policy, turn.attempt.weight)
-    if turn.attempt.resume_to == "next" and step.pause is not None and step.pause.duration is not None:
-        return "Resume"
-    return turn.policy.paused.then
-
-
-def _obey(turn: Turn, verb: str, ident: str) -> Decision:
-    """A command in Progressing. Abort was handled before."""
-    attempt = turn.attempt
+def _obey(turn: Turn) -> tuple[Turn, Decision | None]:
+    """A command in Progressing, or the turn in which it was refused. Abort was handled before."""
+    command = new_command(turn)
+    if command is None:
+        return turn, None
+    verb, ident = command
     if verb == "pause":
-        decision = pause(turn, explain.reason("Paused", f"paused by command {ident}"), to_next=False)
-        return replace(decision, status=echoed(decision.status, verb, ident, decision.reason.sentence))
-    if verb in {"promote", "promote-full"} and turn.policy is not None:
+        decision = pause(turn, explain.reason(Code.PAUSED, f"paused by command {ident}"), to_next=False)
+    elif verb in {"promote", "promote-full"} and turn.policy is not None:
         full = verb == "promote-full"
-        turn = at(turn, evolve(turn.status, attempt=evolve(attempt, go_full=full)))
-        decision = advance(turn, unproven=True)
-        return replace(decision, status=echoed(decision.status, verb, ident, decision.reason.sentence))
-    why = "nothing is paused" if verb == "resume" else _no_such(verb)
-    return _go_on(at(turn, refused(turn.status, verb, ident, why)))
+        decision = advance(at(turn, evolve(turn.status, attempt=evolve(turn.attempt, go_full=full))), unproven=True)
+    else:
+        why = "nothing is paused" if verb == "resume" else turn.policy_problem
+        return at(turn, refused(turn.status, verb, ident, why)), None
+    return turn, replace(decision, status=echoed(decision.status, verb, ident, decision.reason.sentence))
 
 
 def _obey_paused(turn: Turn, verb: str, ident: str) -> Decision:
@@ -367,14 +321,10 @@ def _obey_paused(turn: Turn, verb: str, ident: str) -> Decision:
         turn = at(turn, evolve(turn.status, attempt=evolve(turn.attempt, go_full=verb == "promote-full")))
         decision = _resume(turn, to_next=verb != "resume" or turn.attempt.resume_to == "next")
         return replace(decision, status=echoed(decision.status, verb, ident, decision.reason.sentence))
-    why = "it is paused already" if verb == "pause" else _no_such(verb)
+    why = "it is paused already" if verb == "pause" else turn.policy_problem
     status = refused(turn.status, verb, ident, why)
     reason = status.reason or explain.paused("a person", turn.attempt.weight, None, "")
     return Decision(status, reason, turn.now + TRAFFIC_LOOK_S)
-
-
-def _no_such(verb: str) -> str:
-    return f"there is no command {verb!r}; there are pause, resume, promote, promote-full and abort"
 
 
 def _resume(turn: Turn, *, to_next: bool) -> Decision:
@@ -386,5 +336,5 @@ def _resume(turn: Turn, *, to_next: bool) -> Decision:
     assert turn.policy is not None
     weight = min(current_step(turn.policy, attempt.weight).weight, attempt.weight)
     status = evolve(resumed.status, attempt=evolve(attempt, weight=weight, weight_set_at=turn.now, step_started_at=None))
-    reason = explain.reason("Resumed", f"resumed at {weight} %")
+    reason = explain.reason(Code.RESUMED, f"resumed at {weight} %")
     return Decision(status, reason, turn.now, move=turn.set_weights(status, reason), tells=(turn.tell(reason),))
