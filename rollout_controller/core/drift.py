@@ -100,5 +100,7 @@ def meet(turn: Turn, drift: Drift, then: str, *, repaired: bool) -> Met:
 def abort(turn: Turn, drift: Drift) -> Decision:
     """The policy says that a drift ends the attempt."""
     reason = explain.drift_abort(drift.found, turn.desired(turn.status))
+    state, _ = fights.note(turn.status.drift, drift.found, turn.now, repaired=False)
+    turn = at(turn, evolve(turn.status, drift=state))
     decision = leave(turn, "Aborted", reason)
     return replace(decision, tells=tuple(replace(tell, drift=True) for tell in decision.tells), drift=reason)

@@ -58,14 +58,15 @@ def _move_or_give_up(turn: Turn, *, forward: bool) -> Decision:
     """Repeat the patch; a route that cannot be read for too long is for a person."""
     route, attempt, now = turn.seen.route, turn.attempt, turn.now
     reason = turn.status.reason or explain.reason(Code.SHIFTING, "moving traffic")
-    since = attempt.stuck_since or now
-    if isinstance(route, Unknown) and now - since >= GIVE_UP_S:
+    since = attempt.stuck_since if attempt.stuck_since is not None else now
+    unusable = route.sentence if isinstance(route, Unknown) else route.lacks
+    if unusable and now - since >= GIVE_UP_S:
         why = "" if reason.code == Code.STUCK else f". It was wanted because: {reason.sentence}"
-        stuck = explain.stuck(now - since, f"{route.sentence}{why}")
+        stuck = explain.stuck(now - since, f"{unusable}{why}")
         status = record(turn, turn.go(Event.BLOCKED), "Failed", stuck)
         return Decision(status, stuck, now + RESTING_LOOK_S, tells=(turn.tell(stuck, warning=True),))
     turn = at(turn, evolve(turn.status, attempt=evolve(attempt, stuck_since=since)))
-    look_again = now + (min(max(1.0, (now - since) / 10), LONGEST_S) if isinstance(route, Unknown) else 1.0)
+    look_again = now + (min(max(1.0, (now - since) / 10), LONGEST_S) if unusable else 1.0)
     decision = Decision(turn.status, reason, look_again, move=turn.set_weights(turn.status, reason), back=not forward)
     drift = find(turn)
     if drift is None:

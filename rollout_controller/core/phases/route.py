@@ -38,7 +38,8 @@ def _drifted(turn: Turn, drift: Drift) -> Decision:
         return _drift_pauses(turn, drift)
     if not drift.mendable:
         met = meet(turn, drift, "", repaired=False)
-        decision = _wait_for_route(met.turn, drift.found)
+        stopped = evolve(met.turn.attempt, step_started_at=None)  # the step's clock begins anew when its weight is seen again
+        decision = _wait_for_route(at(met.turn, evolve(met.turn.status, attempt=stopped)), drift.found)
         return replace(decision, tells=(*met.tells, *decision.tells), drift=met.reason)
     met = meet(turn, drift, "restored", repaired=True)
     keep = turn.status.reason or met.reason

@@ -7,6 +7,7 @@ from dataclasses import replace
 from rollout_controller.api.meta import evolve
 from rollout_controller.api.policy import PolicySpec, Step
 from rollout_controller.api.status import Attempt, Outcome, Phase, Reason, StepDone, Verdict, VerdictKind
+from rollout_controller.core import fights
 from rollout_controller.core.explain import phase as explain
 from rollout_controller.core.explain.codes import Code
 from rollout_controller.core.guards import read_guards, tripped
@@ -190,7 +191,7 @@ def _go_on(turn: Turn) -> Decision:
     step = current_step(policy, attempt.weight)
     held = turn.now - attempt.step_started_at
     minimum, maximum = policy.min_hold(step), policy.max_hold(step)
-    over = next((g.sentence for g in turn.status.guards if g.state == "over"), None)
+    over = _held_by(turn)
     undecided = next((v for v in turn.status.verdicts if v.verdict is not VerdictKind.SATISFIED), None)
     requests = max((v.requests for v in turn.status.verdicts), default=0) - attempt.requests_before_step
     few = requests < policy.min_requests(step)
@@ -198,7 +199,9 @@ def _go_on(turn: Turn) -> Decision:
         return _step_done(turn, step, unproven=undecided is not None)
     if held >= maximum:
         return _out_of_time(turn, step, requests, over, undecided)
-    missing = over or (undecided and f"{undecided.slo}: {undecided.sentence.rstrip('.')}")
+    missing = (over and over.sentence.removeprefix("Holding: ").rstrip(".")) or (
+        undecided and f"{undecided.slo}: {undecided.sentence.rstrip('.')}"
+    )
     if missing is None and few:
         missing = f"{policy.min_requests(step) - requests:,} more requests"
     missing = missing or f"the step's time: {explain.span(minimum - held)} more"
@@ -212,7 +215,15 @@ def _then_words(policy: PolicySpec) -> str:
     return {"Advance": "then marked unproven", "Pause": "then paused", "Rollback": "then rolled back"}[policy.undecided.then]
 
 
-def _out_of_time(turn: Turn, step: Step, requests: int, over: str | None, undecided: Verdict | None) -> Decision:
+def _held_by(turn: Turn) -> Reason | None:
+    """What keeps any step from going forward, however healthy the version looks and however long it takes."""
+    over = next((guard.sentence for guard in turn.status.guards if guard.state == "over"), None)
+    if over is not None:
+        return explain.reason(Code.GUARD_HOLDS, f"holding: {over}")
+    return fights.repeats(turn.status.drift, turn.now)
+
+
+def _out_of_time(turn: Turn, step: Step, requests: int, over: Reason | None, undecided: Verdict | None) -> Decision:
     """The step's maxHold has passed without all that it needs."""
     assert turn.policy is not None
     assert turn.attempt.step_started_at is not None
@@ -224,7 +235,7 @@ def _out_of_time(turn: Turn, step: Step, requests: int, over: str | None, undeci
         timeout = max(policy.hold.timeout, policy.max_hold(step))
         what = explain.too_few_requests(requests, needed, held)
         if over is not None:
-            what = explain.reason(Code.GUARD_HOLDS, f"holding: {over}")
+            what = over
         elif both_miss and undecided is not None:
             what = explain.reason(Code.BOTH_MISS, f"holding: {undecided.sentence}")
         elif suspect is not None and requests >= needed:
