@@ -82,6 +82,7 @@ class Play:
             self.store.create(POLICY, policy_document)
         self.store.create(VIRTUAL_SERVICE, virtual_service)
         self.store.create(ROLLOUT, rollout)
+        self._spec = parse(TritonRollout, rollout).spec
         self.world.weights = self.weights
         self.told: list[Tell] = []
         self.invalid_documents: list[InvalidDocument] = []
@@ -106,9 +107,11 @@ class Play:
 
     def weights(self) -> Mapping[str, int]:
         """What the route gives each slot; nothing where there is no route, or none that can be read."""
+        with suppress(NotFound, InvalidDocument):
+            self._spec = self.rollout().spec
         try:
-            return mesh.read_weights(self.rollout().spec, self.store.get(VIRTUAL_SERVICE, self.route))
-        except (NotFound, mesh.RouteProblem, InvalidDocument):
+            return mesh.read_weights(self._spec, self.store.get(VIRTUAL_SERVICE, self.route))
+        except (NotFound, mesh.RouteProblem):
             return {}
 
     def rollout(self) -> TritonRollout:
