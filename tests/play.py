@@ -182,6 +182,9 @@ class Play:
     def edit_spec(self, change: Callable[[Raw], object]) -> Raw:
         return self.edit(ROLLOUT, self.key, lambda raw: change(raw["spec"]))
 
+    def edit_policy(self, **changes: object) -> Raw:
+        return self.edit(POLICY, Key(self.key.namespace, "story"), lambda raw: raw["spec"].update(changes))
+
     def edit_route(self, change: Callable[[Raw], object]) -> Raw:
         return self.edit(VIRTUAL_SERVICE, self.route, change)
 

@@ -69,8 +69,7 @@ def _start(turn: Turn, policy: PolicySpec) -> Decision:
     """The version is ready and warm: shift traffic, unless stable itself is in trouble. A person may say `promote`."""
     attempt, now = turn.attempt, turn.now
     command = new_command(turn)
-    if command is not None and command[0] in {"promote", "promote-full"}:
-        turn = at(turn, evolve(turn.status, attempt=evolve(attempt, go_full=command[0] == "promote-full")))
+    if command is not None and command[0] == "promote":
         decision = first_step(turn)
         return replace(decision, status=echoed(decision.status, *command, decision.reason.sentence))
     turn = refuse_command(turn, "the canary has no traffic yet")
