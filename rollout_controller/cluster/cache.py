@@ -21,8 +21,8 @@ LONGEST_WAIT_S = 10.0
 LASTED_S = 10.0
 """A watch that ends in an error after it worked for this long is opened anew at once."""
 RELIST_S = 600.0
-"""Everything is read again this often. Where an API server's database was restored from a backup, its versions have gone back, and
-a watch from the version we know says nothing, for ever."""
+"""Everything is read again this often. Where an API server's database was restored from a backup, its versions have gone back,
+and a watch from the version we know says nothing, for ever."""
 STOP_S = 0.9
 
 

@@ -1,4 +1,4 @@
-"""The official client's connection: what it is told by kubeconfigs and pods, and what comes of answers that no API server gives."""
+"""The official client's connection: what kubeconfigs and pods tell it, and what comes of answers that no API server gives."""
 
 from __future__ import annotations
 
@@ -84,7 +84,10 @@ def raised(call: Callable[[], object]) -> StoreError:
         ({"clusters": [{"name": "c", "cluster": {"server": "ftp://x"}}]}, "https://HOST:PORT"),
         ({"clusters": [{"name": "c", "cluster": {"server": 7}}]}, "AttributeError"),
         ({"clusters": [{"name": "c", "cluster": {"server": "https://x", "certificate-authority": "/no/such"}}]}, "/no/such"),
-        ({"clusters": [{"name": "c", "cluster": {"server": "https://x", "certificate-authority-data": "%%%"}}]}, "cannot be used"),
+        (
+            {"clusters": [{"name": "c", "cluster": {"server": "https://x", "certificate-authority-data": "%%%"}}]},
+            "cannot be used",
+        ),
         ({"users": [{"name": "u", "user": {"tokenFile": "/no/such"}}]}, "No such file"),
     ],
 )
@@ -242,7 +245,9 @@ def test_credentials_that_cannot_be_sent_are_not_repeated(tmp_path: Path, server
     assert "credentials" in said
 
 
-@pytest.mark.parametrize("url", ["https://127.0.0.1:1", "http://127.0.0.1:1", "http://no-such-host.invalid", "http://127.0.0.1:99999"])
+@pytest.mark.parametrize(
+    "url", ["https://127.0.0.1:1", "http://127.0.0.1:1", "http://no-such-host.invalid", "http://127.0.0.1:99999"]
+)
 def test_a_server_that_is_not_there_is_named(tmp_path: Path, url: str) -> None:
     store = KubernetesStore(OfficialTransport(kubeconfig(tmp_path / "config", url)), timeout_s=2)
     error = raised(lambda: store.get(POLICY, KEY))
