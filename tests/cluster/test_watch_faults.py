@@ -38,7 +38,7 @@ class Place:
         config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{proxy.port}"
         (tmp_path / "through-proxy.json").write_text(json.dumps(config))
         self.transports = [OfficialTransport(kube.admin), OfficialTransport(tmp_path / "through-proxy.json")]
-        self.direct, self.through = (KubernetesStore(transport, timeout_s=2) for transport in self.transports)
+        self.direct, self.through = KubernetesStore(self.transports[0]), KubernetesStore(self.transports[1], timeout_s=4)
 
     def truth(self) -> dict[str, Raw]:
         return {item["metadata"]["name"]: item for item in self.direct.list(VIRTUAL_SERVICE, self.namespace).items}
