@@ -16,6 +16,7 @@ from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.official import OfficialTransport
 from rollout_controller.cluster.store import POLICY, ROLLOUT, Kind, NotFound, ObjectStore
 from rollout_controller.cluster.transport import Transport
+from rollout_controller.controller.retry import Retry
 from tests.contract.documents import policy
 from tests.support.crds import loose_crd
 
@@ -79,7 +80,12 @@ def kubernetes(request: pytest.FixtureRequest) -> Iterator[Backend]:
         opened.append(OfficialTransport(kube.admin))
         return MakesNamespaces(opened[-1])
 
-    yield Backend(connect, lambda _store: kube.compact())
+    def forget(store: ObjectStore) -> None:
+        kube.compact()
+        retry = Retry(attempts=100, within_s=30)  # an API server that has just started takes no watches for a moment
+        retry("watch", lambda: next(store.watch(POLICY, None, store.list(POLICY).resource_version, 1), None))
+
+    yield Backend(connect, forget)
     for transport in opened:
         transport.close()
 
