@@ -161,14 +161,13 @@ class Mesh:
 
     def weights(self, *, port: int = HTTP_PORT, host: str = HOST) -> dict[str, int]:
         """The weights of that host's first route by slot, in the sidecar's own configuration: what it does."""
-        for config in self._envoy("/config_dump?resource=dynamic_route_configs")["configs"]:
-            route_config = config["route_config"]
-            if route_config["name"] != str(port):
-                continue
-            for virtual_host in route_config["virtual_hosts"]:
-                if virtual_host["name"].startswith(f"{istiod.full_name(host, self.info.namespace)}:"):
-                    return _weights(virtual_host["routes"][0]["route"])
-        return {}
+        name = f"{istiod.full_name(host, self.info.namespace)}:{port}"
+        found = [v for v in self._routes(port).get("route_config", {}).get("virtual_hosts", []) if v["name"] == name]
+        return _weights(found[0]["routes"][0]["route"]) if found else {}
+
+    def routes_updated(self, *, port: int = HTTP_PORT) -> str:
+        """Since when the sidecar has the routes that it has now, as an RFC 3339 instant."""
+        return str(self._routes(port)["last_updated"])
 
     def wait_weights(self, expected: Mapping[str, int], **where: Any) -> None:
         """Wait until the sidecar has exactly these weights. Raises TimeoutError."""
@@ -182,6 +181,10 @@ class Mesh:
         """Write these weights into the VirtualService, as a person would who takes over. Raises KubeRefused."""
         document = istiod.virtual_service(HOST, NAMESPACE, host=HOST, route=ROUTE, prefix=PREFIX, weights=weights)
         self.kube.apply(document)
+
+    def _routes(self, port: int) -> dict[str, Any]:
+        configs = self._envoy("/config_dump?resource=dynamic_route_configs").get("configs", [])
+        return next((config for config in configs if config["route_config"]["name"] == str(port)), {})
 
     def _envoy(self, path: str) -> dict[str, Any]:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
