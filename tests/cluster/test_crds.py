@@ -20,7 +20,7 @@ from rollout_controller.cluster.store import POLICY, ROLLOUT
 from rollout_controller.lab.kube import Kube
 from rollout_controller.lab.kube_api import KubeRefused
 from tests.contract import documents
-from tests.play import Play
+from tests.play import KEY, Play
 from tests.support.bad_documents import BAD, NOT_YET, Bad
 from tests.world import Behaviour, World
 
@@ -127,20 +127,16 @@ def real_statuses(path: Path) -> Iterator[tuple[str, Raw]]:
     for name, behaviour in worlds.items():
         play = Play(path / f"{name}.db", World(behaviours={"1": Behaviour(), "2": behaviour}, window_s=10.0))
         play.settle()
-        yield f"{name}-idle", play.store.get(ROLLOUT, documents_key(play))["status"]
-        play.annotate(version="2", request="run-1", command="pause p-1")
+        yield f"{name}-idle", play.store.get(ROLLOUT, KEY)["status"]
+        play.annotate(version="2", request="run-1")
         for turn in range(200):
             play.world.advance(play.world.now + 10)
             play.settle()
-            if turn == 20:
-                play.annotate(command="resume p-2")
-            yield f"{name}-{turn}", play.store.get(ROLLOUT, documents_key(play))["status"]
-            if turn > 20 and play.status.attempt is None:
+            if turn in (5, 8):
+                play.annotate(command={5: "pause p-1", 8: "resume p-2"}[turn])
+            yield f"{name}-{turn}", play.store.get(ROLLOUT, KEY)["status"]
+            if turn > 8 and play.status.attempt is None:
                 break
-
-
-def documents_key(play: Play) -> Any:
-    return play.rollout().metadata.key
 
 
 def test_real_statuses_come_back_whole(api: Kube, tmp_path: Path) -> None:
