@@ -113,11 +113,14 @@ class Turn:
 
 
 def headline(status: RolloutStatus) -> tuple[object, ...]:
-    """What a person would care about: a change of it is written at once, everything else at most every 30 s."""
+    """What a person would care about: a change of it is written at once, everything else at most every 30 s.
+
+    Conditions follow from phase and reason.
+    """
     attempt = status.attempt
     return (
         status.phase,
-        attempt and tuple((name, value) for name, value in attempt if name != "last_sample_at"),
+        attempt and {**attempt.__dict__, "last_sample_at": None},
         status.reason and status.reason.code,
         status.observed_version,
         status.observed_request,
@@ -125,9 +128,8 @@ def headline(status: RolloutStatus) -> tuple[object, ...]:
         status.observed_generation,
         status.stable_slot,
         status.slots,
-        tuple((v.slo, v.verdict, v.unknown) for v in status.verdicts),
-        tuple((g.guard, g.state, g.over_since) for g in status.guards),
-        tuple((c.type, c.status, c.reason) for c in status.conditions),
+        [(v.slo, v.verdict, v.unknown) for v in status.verdicts],
+        [(g.guard, g.state, g.over_since) for g in status.guards],
         status.attempts[:1],
     )
 
@@ -145,7 +147,7 @@ def slots_of(turn: Turn, status: RolloutStatus) -> dict[str, SlotStatus]:
     slots = {}
     for name in turn.rollout.spec.slots:
         state = turn.seen.slots.get(name, SlotState())
-        slots[name] = SlotStatus(
+        slot = SlotStatus(
             version=turn.version_in(name),
             role=_role(status, name),
             weight=SlotWeight(
@@ -154,6 +156,8 @@ def slots_of(turn: Turn, status: RolloutStatus) -> dict[str, SlotStatus]:
             ready=None if isinstance(state.problem, Unknown) else state.ready,
             message=state.failed or (state.problem.sentence if state.problem else ""),
         )
+        before = status.slots.get(name)
+        slots[name] = before if before is not None and before == slot else slot  # one copy in memory, and quick to compare
     return slots
 
 
@@ -170,9 +174,10 @@ class Decision:
     tells: tuple[Tell, ...] = ()
 
 
-def _before(turn: Turn) -> tuple[RolloutStatus, ...]:
-    """The status in memory, and the stored one where that is another."""
-    return (turn.status,) if turn.status is turn.rollout.status else (turn.status, turn.rollout.status)
+def _differs(status: RolloutStatus, turn: Turn) -> bool:
+    """Whether a person would see something new: against the status in memory, and the stored one where that is another."""
+    now, stored = headline(status), turn.rollout.status
+    return now != headline(turn.status) or (stored is not turn.status and now != headline(stored))
 
 
 def _refresh_s(policy: PolicySpec | None) -> float:
@@ -195,7 +200,7 @@ def finish(turn: Turn, decision: Decision) -> Plan:
     )
     refresh_s = _refresh_s(turn.policy)
     due = status.phase not in RESTING and turn.now - (status.judge_written_at or 0.0) >= refresh_s
-    write = due or any(headline(status) != headline(before) for before in _before(turn))
+    write = due or _differs(status, turn)
     if write:
         active = status.phase not in RESTING
         status = evolve(status, judge_written_at=turn.now, next_check_at=turn.now + refresh_s if active else None)
