@@ -195,7 +195,7 @@ class LocalStore:
             if projecting:
                 self._take_back(kind)
             raise
-        self._bell.ring(version)
+        self._bell.ring(version, kind)
         result: Raw = json.loads(body)
         return result
 
