@@ -36,7 +36,8 @@ from rollout_controller.slo.reader import SliReader
 from rollout_controller.slo.sources import load_sources
 from rollout_controller.triton.prober import Prober
 
-WORKERS = 2
+WORKERS = 1
+"""A local store takes one write at a time, and turns are Python: a second worker only contends for both (docs/benchmarks.md)."""
 SILENT_S = 30.0
 """A loop that does not come around for this long makes /healthz fail."""
 GARBAGE = (50_000, 20, 20)
