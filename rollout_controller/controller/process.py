@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import structlog
@@ -111,11 +112,12 @@ class Controller:
             self.queue.add(user)
 
     def tick(self) -> None:
-        """Once a second: a slice of all rollouts is looked at, so that within a minute all were."""
+        """Once a second: a slice of the resting rollouts is looked at, so that within a minute all were; others are anyway."""
         self._ticked()
         self._tick = (self._tick + 1) % RESYNC_S
+        active = set(self.witness.active())
         for key in self.documents.keys(ROLLOUT):
-            if hash_slice(key) == self._tick:
+            if hash_slice(key) == self._tick and key not in active:
                 self.queue.add(key)
 
     def read(self) -> None:
@@ -200,6 +202,7 @@ class Controller:
         return 0 if self._died is None else 1
 
 
+@lru_cache(maxsize=20_000)
 def hash_slice(key: Key) -> int:
     """In which second of a minute a rollout is looked at; the same in every process."""
     return sum(str(key).encode()) % RESYNC_S
