@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Two labs share two cores: what failed beside another is tried once more alone, and must pass there.
+AGAIN = echo "Once more, one at a time, what failed:"; $(BIN)/pytest -v --last-failed --last-failed-no-failures none
 
 .PHONY: demo test unit lab check bench bench-scale install format clean
 
@@ -11,15 +13,15 @@ demo: install ## four versions of a model, real servers, one of them good
 
 test: install ## unit tests, then the lab tier on real Envoy, Prometheus and Triton
 	@$(BIN)/python -m rollout_controller.lab.parts
-	$(BIN)/pytest -q -n 2 -m "not lab"
-	$(BIN)/pytest -v -m lab --no-header
+	$(BIN)/pytest -q -n 2 -m "not lab" || { $(AGAIN) -m "not lab"; }
+	$(BIN)/pytest -v -n 2 --dist loadfile -m lab --no-header || { $(AGAIN) -m lab; }
 
 unit: install
 	$(BIN)/pytest -q -n 2 -m "not lab"
 
 lab: install
 	@$(BIN)/python -m rollout_controller.lab.parts
-	$(BIN)/pytest -v -m lab
+	$(BIN)/pytest -v -n 2 --dist loadfile -m lab
 
 check: install ## format, lint, types, import contracts
 	$(BIN)/ruff format --check rollout_controller tests benchmarks

@@ -29,7 +29,10 @@ ROLLOUT = Kind("rollouts.triton.dev/v1alpha1", "TritonRollout", "tritonrollouts"
 POLICY = Kind("rollouts.triton.dev/v1alpha1", "RolloutPolicy", "rolloutpolicies")
 VIRTUAL_SERVICE = Kind("networking.istio.io/v1", "VirtualService", "virtualservices")
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
-KINDS = (ROLLOUT, POLICY, VIRTUAL_SERVICE, EVENT)
+LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments", status=True)
+STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets", status=True)
+KINDS = (ROLLOUT, POLICY, VIRTUAL_SERVICE, EVENT, LEASE, DEPLOYMENT, STATEFUL_SET)
 
 
 class StoreError(Exception):

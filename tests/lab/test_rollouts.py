@@ -30,7 +30,7 @@ def canary_of(service: Service) -> tuple[str, str]:
 
 
 def test_a_good_version_is_shifted_and_promoted(service: Service) -> None:
-    service.until(lambda: service.status().get("phase") == "Idle", 20, "Idle")
+    service.until(lambda: service.status().get("phase") not in {None, "Preparing"}, 20, "a controller that has looked")
     canary, stable = canary_of(service)
     began = time.time()
     done = service.trigger("2")

@@ -224,6 +224,8 @@ def test_loads_and_swaps_fail_no_request_of_the_other_slot_nor_of_their_own(
         sender.start()
     for version in ("2", "1", "2"):
         other.load_pinned(MODEL, version)
+        assert answering(other) == int(version)
+        time.sleep(0.05)  # a pin of what is still loaded takes a millisecond: the senders must see it, too
     stop.set()
     for sender in senders:
         sender.join()

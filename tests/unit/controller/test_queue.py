@@ -149,9 +149,12 @@ def test_never_in_two_workers_and_nothing_is_lost(keys: list[tuple[int, str]], w
     inside: Counter[int] = Counter()
     last_start: dict[int, float] = {}
     twice: list[int] = []
+    all_added = threading.Event()
 
     def work() -> None:
-        while (key := queue.get(0.1)) is not None:
+        while (key := queue.get(0.1)) is not None or not all_added.is_set():
+            if key is None:
+                continue  # the one who adds was held up; more will come
             with lock:
                 inside[key] += 1
                 last_start[key] = time.monotonic()
@@ -169,6 +172,7 @@ def test_never_in_two_workers_and_nothing_is_lost(keys: list[tuple[int, str]], w
     for key, how in keys:
         last_add[key] = time.monotonic()
         {"now": queue.add, "later": lambda k: queue.add_after(k, 0.001), "failed": queue.add_rate_limited}[how](key)
+    all_added.set()
     for thread in threads:
         thread.join(10)
     assert twice == []
