@@ -42,6 +42,11 @@ class Window:
     canary: Counts
     stable: Counts
 
+    def to_milliseconds(self) -> Window:
+        """The same with whole milliseconds, as status keeps them."""
+        start, end = round(self.start, 3), round(self.end, 3)
+        return self if (start, end) == (self.start, self.end) else Window(start, end, self.canary, self.stable)
+
 
 @dataclass(frozen=True)
 class SliReading:

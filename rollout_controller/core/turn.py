@@ -36,6 +36,8 @@ class Turn:
     seen: Observation
     now: float
     status: RolloutStatus
+    brief: bool = False
+    """Words for people are not made anew: those of `status` are kept (see `decide`)."""
 
     @property
     def attempt(self) -> Attempt:
@@ -185,28 +187,34 @@ def _refresh_s(policy: PolicySpec | None) -> float:
     return REFRESH_S if policy is None else min(max(policy.hold.min / 2, 1.0), REFRESH_S)
 
 
+def refresh_due(turn: Turn, status: RolloutStatus) -> bool:
+    """Whether the evidence of an attempt is to be written again, whatever else there is."""
+    return status.phase not in RESTING and turn.now - (status.judge_written_at or 0.0) >= _refresh_s(turn.policy)
+
+
 def finish(turn: Turn, decision: Decision) -> Plan:
     """The decision as a plan: slots, conditions and echoes brought up to date, the actions in their one order.
 
     A step forward writes the status first, then traffic; a rollback writes traffic first (safety rules 1 and 3).
     """
-    generation = turn.rollout.metadata.generation
+    generation, before = turn.rollout.metadata.generation, turn.status
+    reason, said = decision.reason, before.reason.code if before.reason else None
+    if turn.brief and before.reason is not None and said == reason.code:
+        reason = before.reason
+    same = reason is before.reason and decision.status.phase is before.phase and generation == before.observed_generation
     status = evolve(
         decision.status,
-        reason=decision.reason,
+        reason=reason,
         observed_generation=generation,
         slots=slots_of(turn, decision.status),
-        conditions=conditions(decision.status, decision.reason, generation, turn.now),
+        conditions=before.conditions if turn.brief and same else conditions(decision.status, reason, generation, turn.now),
     )
-    refresh_s = _refresh_s(turn.policy)
-    due = status.phase not in RESTING and turn.now - (status.judge_written_at or 0.0) >= refresh_s
-    write = due or _differs(status, turn)
+    write = refresh_due(turn, status) or _differs(status, turn)
     if write:
-        active = status.phase not in RESTING
-        status = evolve(status, judge_written_at=turn.now, next_check_at=turn.now + refresh_s if active else None)
+        check = turn.now + _refresh_s(turn.policy) if status.phase not in RESTING else None
+        status = evolve(status, judge_written_at=turn.now, next_check_at=check)
     moves = (decision.move,) if decision.move else ()
     writes = (WriteStatus(),) if write else ()
     ordered = (*moves, *writes) if decision.back else (*writes, *moves)
-    said = turn.status.reason.code if turn.status.reason else None
     tells = tuple(tell for tell in decision.tells if tell.code != said)
-    return Plan(status, (*ordered, *decision.does, *tells), decision.look_again, decision.reason)
+    return Plan(status, (*ordered, *decision.does, *tells), decision.look_again, reason)
