@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import cast
 
+from rollout_controller.api.names import Raw
 from rollout_controller.cluster.sqlite import Database
 from rollout_controller.cluster.store import Expired, Kind, Refused, WatchEvent
 
@@ -76,10 +76,19 @@ class LocalWatch(Iterator[WatchEvent]):
     """The changes of one kind after a resourceVersion; see `LocalStore.watch`."""
 
     def __init__(
-        self, database: Database, bell: Bell, *, kind: Kind, namespace: str | None, since: str, timeout_s: float
+        self,
+        database: Database,
+        bell: Bell,
+        kind: Kind,
+        namespace: str | None,
+        since: str,
+        *,
+        timeout_s: float,
+        decode: Callable[[str], Raw],
     ) -> None:
         self._database = database
         self._bell = bell
+        self._decode = decode
         self._kind = kind
         self._namespace = namespace
         self._since = since
@@ -127,7 +136,7 @@ class LocalWatch(Iterator[WatchEvent]):
                 " AND (?3 IS NULL OR namespace = ?3) ORDER BY version LIMIT ?4",
                 (position, self._kind.name, self._namespace, _AT_ONCE),
             ).fetchall()
-        self._events.extend(WatchEvent(event, json.loads(body), str(version)) for event, body, version in rows)
+        self._events.extend(WatchEvent(event, self._decode(body), str(version)) for event, body, version in rows)
         reached: int = rows[-1][2] if len(rows) == _AT_ONCE else newest
         return reached
 

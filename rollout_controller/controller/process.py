@@ -16,6 +16,7 @@ import structlog
 
 from rollout_controller.api.meta import Key
 from rollout_controller.cluster.cache import DocumentCache
+from rollout_controller.cluster.codec import quick
 from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.rds import RdsProjection
 from rollout_controller.cluster.store import POLICY, ROLLOUT, VIRTUAL_SERVICE, Kind, ObjectStore
@@ -216,7 +217,7 @@ def run_local(directory: Path, *, metrics_port: int | None) -> int:
     """
     config = load_local(directory)
     projection = RdsProjection(directory / config.envoy.rds, name=config.envoy.route_config)
-    store = LocalStore(directory / DATABASE_NAME, projections=[projection])
+    store = LocalStore(directory / DATABASE_NAME, projections=[projection], codec=quick())
     store.sync()
     controller = Controller(store, Settings(config, config.metrics.port if metrics_port is None else metrics_port))
     for number in (signal.SIGTERM, signal.SIGINT):
