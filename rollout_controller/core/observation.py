@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from rollout_controller.api.meta import Raw
 
@@ -22,19 +22,17 @@ class Unknown:
     since: float | None = None
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(NamedTuple):
     """Exact event counts: 0 <= bad <= total."""
 
     total: int
     bad: int
 
-    def __add__(self, other: Counts) -> Counts:
+    def __add__(self, other: Counts) -> Counts:  # type: ignore[override]
         return Counts(self.total + other.total, self.bad + other.bad)
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """Counts of both slots of a rollout in (start, end], seconds since 1970."""
 
     start: float

@@ -149,18 +149,27 @@ def slots_of(turn: Turn, status: RolloutStatus) -> dict[str, SlotStatus]:
     slots = {}
     for name in turn.rollout.spec.slots:
         state = turn.seen.slots.get(name, SlotState())
-        slot = SlotStatus(
-            version=turn.version_in(name),
-            role=_role(status, name),
-            weight=SlotWeight(
-                desired=desired.get(name), observed=route.weights.get(name) if isinstance(route, RouteState) else None
-            ),
-            ready=None if isinstance(state.problem, Unknown) else state.ready,
-            message=state.failed or (state.problem.sentence if state.problem else ""),
+        observed = route.weights.get(name) if isinstance(route, RouteState) else None
+        now = (
+            turn.version_in(name),
+            _role(status, name),
+            desired.get(name),
+            observed,
+            None if isinstance(state.problem, Unknown) else state.ready,
+            state.failed or (state.problem.sentence if state.problem else ""),
         )
         before = status.slots.get(name)
-        slots[name] = before if before is not None and before == slot else slot  # one copy in memory, and quick to compare
+        if before is not None and now == _slot_now(before):
+            slots[name] = before  # one copy in memory, and quick to compare
+        else:
+            version, role, want, have, ready, message = now
+            weight = SlotWeight(desired=want, observed=have)
+            slots[name] = SlotStatus(version=version, role=role, weight=weight, ready=ready, message=message)
     return slots
+
+
+def _slot_now(slot: SlotStatus) -> tuple[object, ...]:
+    return slot.version, slot.role, slot.weight.desired, slot.weight.observed, slot.ready, slot.message
 
 
 @dataclass(frozen=True)

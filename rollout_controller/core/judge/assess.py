@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import log
 
 from rollout_controller.api.evidence import Harm, JudgeState
+from rollout_controller.api.meta import evolve
 from rollout_controller.api.policy import PolicySpec
 from rollout_controller.api.status import Verdict
 from rollout_controller.core.judge.mixture import log_add
@@ -59,7 +60,8 @@ def assess(
         max_log_e = max(max_log_e, log_e)
         if harm is None and log_e >= log_threshold:
             harm = Harm(slo=max(judges, key=_log_blame).terms.name, at=at)
-    after = JudgeState(slos={judge.terms.name: judge.evidence() for judge in judges}, max_log_e=max_log_e, harm=harm)
+    slos = {judge.terms.name: judge.evidence() for judge in judges}
+    after = evolve(before, slos=slos, max_log_e=max_log_e, harm=harm)
     words = {verdict.slo: verdict for verdict in said}
     verdicts = tuple(
         [

@@ -7,9 +7,10 @@ when the weight changes is judged as it is. Latency windows that start within `g
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rollout_controller.api.evidence import PendingWindow, QuestionEvidence, SloEvidence, Tally
+from rollout_controller.api.meta import evolve
 from rollout_controller.core.judge import mixture, stable
 from rollout_controller.core.judge.questions import GRID
 from rollout_controller.core.judge.step import Place, StepView, place
@@ -17,8 +18,7 @@ from rollout_controller.core.judge.terms import SloTerms
 from rollout_controller.core.observation import Counts, Window
 
 
-@dataclass(frozen=True)
-class _Pending:
+class _Pending(NamedTuple):
     end: float
     seconds: float
     canary: Counts
@@ -40,6 +40,7 @@ class SloJudge:
         return SloEvidence(objective=objective, limit_s=limit_s, window_end=memory.window_end if memory else None)
 
     def _load(self, memory: SloEvidence) -> None:
+        self._memory = memory
         self.window_end = memory.window_end
         self.unusable_since = memory.unusable_since
         self.step = memory.step
@@ -54,17 +55,17 @@ class SloJudge:
 
     def evidence(self) -> SloEvidence:
         """What must be remembered."""
-        return SloEvidence(
-            objective=self.terms.objective,
-            limit_s=self.terms.limit_s,
+        before = self._memory
+        return evolve(
+            before,
             window_end=self.window_end,
             unusable_since=self.unusable_since,
             step=self.step,
             step_started_at=self.step_started_at,
             new_step=self.new_step,
-            step_canary=_tally(self.step_canary),
-            canary=_tally(self.canary),
-            stable=_tally(self.stable),
+            step_canary=_tally(self.step_canary, before.step_canary),
+            canary=_tally(self.canary, before.canary),
+            stable=_tally(self.stable, before.stable),
             pending=_to_memory(self.pending),
             stable_bins=self.stable_bins,
             questions=self.answers,
@@ -177,12 +178,13 @@ def _from_memory(pending: PendingWindow | None) -> _Pending | None:
 def _to_memory(pending: _Pending | None) -> PendingWindow | None:
     if pending is None:
         return None
-    return PendingWindow(end=pending.end, seconds=pending.seconds, canary=_tally(pending.canary), stable=_tally(pending.stable))
+    canary, stable = (Tally(total=c.total, bad=c.bad) for c in (pending.canary, pending.stable))
+    return PendingWindow(end=pending.end, seconds=pending.seconds, canary=canary, stable=stable)
 
 
 def _counts(tally: Tally) -> Counts:
     return Counts(tally.total, tally.bad)
 
 
-def _tally(counts: Counts) -> Tally:
-    return Tally(total=counts.total, bad=counts.bad)
+def _tally(counts: Counts, before: Tally) -> Tally:
+    return evolve(before, total=counts.total, bad=counts.bad)
