@@ -309,3 +309,24 @@ def test_every_value_is_known_to_the_schema() -> None:
     for name, part in schema["properties"].items():
         if "properties" in part and name != "resources":
             assert set(part["properties"]) == set(values[name]), name
+
+
+def test_what_a_platform_asks_of_pods_gets_there() -> None:
+    spread = one(render(), "Deployment")["spec"]["template"]["spec"]
+    assert {rule["whenUnsatisfiable"] for rule in spread["topologySpreadConstraints"]} == {"ScheduleAnyway"}
+    given: Raw = {
+        "podLabels": {"sidecar.istio.io/inject": "true"},
+        "podAnnotations": {"team": "vision"},
+        "nodeSelector": {"pool": "system"},
+        "tolerations": [{"operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "priorityClassName": "high",
+        "imagePullSecrets": [{"name": "pull"}],
+        "terminationGracePeriodSeconds": 30,
+    }
+    template = one(render(given), "Deployment")["spec"]["template"]
+    assert template["metadata"]["labels"]["sidecar.istio.io/inject"] == "true"
+    assert template["metadata"]["annotations"]["team"] == "vision"
+    names = ("nodeSelector", "tolerations", "affinity", "priorityClassName", "imagePullSecrets", "terminationGracePeriodSeconds")
+    assert {name: template["spec"][name] for name in names} == {name: given[name] for name in names}
+    assert "topologySpreadConstraints" not in template["spec"]
