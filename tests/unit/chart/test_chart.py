@@ -288,6 +288,7 @@ def test_what_has_no_default_is_asked_for() -> None:
         ({"triton": {"url": "http://triton:8000"}}, "at '/triton/url': 'http://triton:8000' does not match pattern"),
         ({"image": {"repository": "triton:1"}}, "at '/image/repository': 'triton:1' does not match pattern"),
         ({"image": {"pullPolicy": "always"}}, "at '/image/pullPolicy': value must be one of 'Always', 'IfNotPresent', 'Never'"),
+        ({"lease": {"duration": "500ms"}}, "at '/lease/duration': '500ms' does not match pattern"),
         ({"metrics": {"port": 80}}, "at '/metrics/port': minimum: got 80, want 1,024"),
         ({"workloads": {"manage": "yes"}}, "at '/workloads/manage': got string, want boolean"),
         ({"runAsUser": 0}, "at '/runAsUser': minimum: got 0, want 1"),
