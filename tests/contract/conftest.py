@@ -98,7 +98,7 @@ BACKENDS: dict[str, Callable[[pytest.FixtureRequest], AbstractContextManager[Bac
 }
 
 
-@pytest.fixture(params=["local", pytest.param("kubernetes", marks=pytest.mark.cluster)])
+@pytest.fixture(params=["local", "local-quick", pytest.param("kubernetes", marks=pytest.mark.cluster)])
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     with BACKENDS[request.param](request) as backend:
         yield backend
