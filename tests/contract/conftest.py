@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from rollout_controller.api.names import Key, Raw
+from rollout_controller.cluster.codec import PLAIN, Codec, quick
 from rollout_controller.cluster.kubernetes import KubernetesStore
 from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.official import OfficialTransport
@@ -34,13 +35,13 @@ class Backend:
 
 
 @contextmanager
-def local(request: pytest.FixtureRequest) -> Iterator[Backend]:
+def local(request: pytest.FixtureRequest, codec: Codec = PLAIN) -> Iterator[Backend]:
     """A SQLite file that keeps few changes."""
     tmp_path: Path = request.getfixturevalue("tmp_path")
     opened: list[LocalStore] = []
 
     def connect() -> ObjectStore:
-        opened.append(LocalStore(tmp_path / "store.db", log_rows=50))
+        opened.append(LocalStore(tmp_path / "store.db", log_rows=50, codec=codec))
         return opened[-1]
 
     def forget(store: ObjectStore) -> None:
@@ -92,11 +93,12 @@ def kubernetes(request: pytest.FixtureRequest) -> Iterator[Backend]:
 
 BACKENDS: dict[str, Callable[[pytest.FixtureRequest], AbstractContextManager[Backend]]] = {
     "local": local,
+    "local-quick": lambda request: local(request, quick()),
     "kubernetes": kubernetes,
 }
 
 
-@pytest.fixture(params=["local", pytest.param("kubernetes", marks=pytest.mark.cluster)])
+@pytest.fixture(params=["local", "local-quick", pytest.param("kubernetes", marks=pytest.mark.cluster)])
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     with BACKENDS[request.param](request) as backend:
         yield backend
