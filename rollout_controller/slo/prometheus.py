@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import requests
 from prometheus_api_client import PrometheusConnect
+from pydantic_core import from_json
 from requests.auth import AuthBase, HTTPBasicAuth
 from urllib3 import Retry
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
@@ -143,7 +143,7 @@ class Prometheus:
 
     def _read(self, status: int, body: bytes, kind: str) -> Answer | Unknown:
         try:
-            answer: Any = json.loads(body)
+            answer: Any = from_json(body)
         except ValueError:
             answer = None
         if not isinstance(answer, dict) or "status" not in answer:
