@@ -39,7 +39,8 @@ class LiveSenses:
         model = rollout.spec.deploy.model_repository
         for name, slot in rollout.spec.slots.items():
             if slot.host in self._tritons:
-                self._prober.want(key, name, self._tritons[slot.host], model.model if model else None, active=active)
+                tried = active and (status.attempt is None or status.attempt.slot == name)
+                self._prober.want(key, name, self._tritons[slot.host], model.model if model else None, active=tried)
         if not active or status.attempt is None or isinstance(policy, Unknown):
             self._reader.forget(key)
             return
