@@ -68,6 +68,7 @@ class Play:
         self.world.weights = self.weights
         self.told: list[Tell] = []
         self.invalid_documents: list[InvalidDocument] = []
+        self.refusals: list[Exception] = []
         self.start(self.store)
 
     def start(self, store: ObjectStore) -> None:
@@ -119,6 +120,9 @@ class Play:
 
     def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan) -> None:
         pass
+
+    def refused(self, rollout: TritonRollout, error: Exception) -> None:
+        self.refusals.append(error)
 
     def gone(self, key: Key) -> None:
         pass
