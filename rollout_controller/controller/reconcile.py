@@ -25,7 +25,7 @@ class Witness(Protocol):
 
     def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan) -> None: ...
 
-    def refused(self, rollout: TritonRollout, error: Exception) -> None: ...
+    def turn_refused(self, rollout: TritonRollout, error: Exception) -> None: ...
 
     def gone(self, key: Key) -> None: ...
 
@@ -85,7 +85,7 @@ class Reconciler:
 
     def _refused(self, key: Key, rollout: TritonRollout, sight: Sight, plan: Plan, error: Exception) -> float:
         """Only a person can change that: say so in the status, and do not hurry. Nothing is remembered, as after any failure."""
-        self._witness.refused(rollout, error)
+        self._witness.turn_refused(rollout, error)
         fresh, document = rollout, self._documents.get(ROLLOUT, key)
         if document is not None:  # its status may have been written before the refusal
             with suppress(InvalidDocument):

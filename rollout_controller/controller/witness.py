@@ -49,7 +49,7 @@ class LiveWitness:
                 "weights written", rollout=str(key), phase=str(plan.status.phase), weights=moved, code=plan.reason.code
             )
 
-    def refused(self, rollout: TritonRollout, error: Exception) -> None:
+    def turn_refused(self, rollout: TritonRollout, error: Exception) -> None:
         self._metrics.reconcile_errors.labels("stalled").inc()
         self._log.error("a turn was refused; a person must act", rollout=str(rollout.metadata.key), error=str(error))
 
