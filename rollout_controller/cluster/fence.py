@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rollout_controller.api.names import Key, Raw
 from rollout_controller.cluster.store import Kind, Listing, ObjectStore, PatchOp, StoreError, WatchEvent
+from rollout_controller.cluster.transport import Answer, Transport
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -74,11 +75,37 @@ class Fence:
             return self._change.wait_for(lambda: self._writing == 0, timeout_s)
 
 
+class FencedTransport:
+    """A Transport whose calls, but for GET, must pass the fence: a store may need several of them for one write."""
+
+    def __init__(self, wire: Transport, fence: Fence) -> None:
+        self._wire, self._fence = wire, fence
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] = {},
+        body: bytes | None = None,
+        content_type: str = "application/json",
+        timeout_s: float,
+    ) -> Answer:
+        """See Transport. Raises LeadershipLost."""
+        if method != "GET":
+            self._fence.check()
+        return self._wire.call(method, path, query=query, body=body, content_type=content_type, timeout_s=timeout_s)
+
+    def stream(self, path: str, *, query: Mapping[str, str], connect_s: float, silence_s: float) -> Iterator[bytes]:
+        """See Transport."""
+        return self._wire.stream(path, query=query, connect_s=connect_s, silence_s=silence_s)
+
+
 class FencedStore:
     """An ObjectStore whose writes must pass the fence. Reads go to `reads`, which may take longer than a write."""
 
     def __init__(self, reads: ObjectStore, writes: ObjectStore, fence: Fence) -> None:
-        """No call of `writes` may take longer than the fence's `request_s`."""
+        """No write of `writes` may take longer than the fence's `request_s`; see FencedTransport."""
         self._reads, self._writes, self._fence = reads, writes, fence
 
     def get(self, kind: Kind, key: Key) -> Raw:

@@ -45,8 +45,8 @@ TURN_S = 2.0
 """At the end, a turn under way has this long; the one that hangs longer keeps the lease from being given back."""
 TOLD_S = 1.0
 LOST_GRACE_S = 0.5
-END_GRACE_S = 25.0
-"""The process ends after this long whatever hangs: when leadership was lost, and else (Kubernetes waits 30 s)."""
+END_GRACE_S = 12.0
+"""The process ends after this long whatever hangs: when leadership was lost, and else (the chart gives it 15 s)."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class Settings:
     tritons: Tritons
     metrics: MetricsConfig
     identity: str
+    workers: int
     namespaces: tuple[str, ...] = ()
 
 
@@ -81,9 +82,9 @@ class Controller:
     """All parts of one controller. `run` returns the exit code: 0 after a signal, 1 when a loop died or leadership was lost."""
 
     def __init__(
-        self, stores: Stores, settings: Settings, seat: Seat | None, *, leave: Callable[[int], object] = os._exit
+        self, stores: Stores, settings: Settings, fence: Fence, seat: Seat | None, *, leave: Callable[[int], object] = os._exit
     ) -> None:
-        """`leave` ends the process at once."""
+        """`fence`: shut until this process leads. `leave` ends the process at once."""
         self._log = structlog.get_logger("controller")
         self._news: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._settings, self._seat, self._leave = settings, seat, leave
@@ -91,7 +92,7 @@ class Controller:
         self._failed = self._leads = self._turning = False
         self.metrics = Metrics()
         self.beats = Heartbeats()
-        self.fence = Fence(seat.timing.request_s if seat is not None else 0.0)
+        self.fence = fence
         store = MeteredStore(FencedStore(stores.reads, stores.writes, self.fence), self.metrics)
         self._build(store)
         self.leadership = None if seat is None else self._leadership(MeteredStore(stores.lease, self.metrics), seat)
@@ -128,6 +129,7 @@ class Controller:
             reader,
             metrics=self.metrics,
             beats=self.beats,
+            workers=settings.workers,
             on_death=self.die,
             on_lost=self.lost,
         )

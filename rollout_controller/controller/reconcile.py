@@ -67,8 +67,8 @@ class Reconciler:
         if rollout is None:
             return None
         sight = self._observer.see(rollout, status)
-        plan = decide(rollout, sight.policy, sight.observation, round(self._clock(), 3), status)
-        plan = once_more(rollout, plan)
+        now = round(self._clock(), 3)
+        plan = once_more(rollout, decide(rollout, sight.policy, sight.observation, now, status, brief=True), now)
         self._memory.pop(key, None)
         try:
             written = self._applier.apply(rollout, sight.observation, plan)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rollout_controller.api.meta import Key
+from rollout_controller.cluster.codec import quick
+from rollout_controller.cluster.fence import Fence, FencedTransport
 from rollout_controller.cluster.lease import Timing
 from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.rds import RdsProjection
@@ -26,6 +28,10 @@ from rollout_controller.controller.tritons import by_name, by_pattern
 
 READ_S = 10.0
 """One page of a list has this long."""
+LOCAL_WORKERS = 1
+"""A local store takes one write at a time, and turns are Python: a second worker only contends for both (docs/benchmarks.md)."""
+CLUSTER_WORKERS = 4
+"""An API server takes some milliseconds for a write, in which others can be under way."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +53,17 @@ def run_local(directory: Path, *, metrics_port: int | None) -> int:
     """
     config = load_local(directory)
     projection = RdsProjection(directory / config.envoy.rds, name=config.envoy.route_config)
-    store = LocalStore(directory / DATABASE_NAME, projections=[projection])
+    store = LocalStore(directory / DATABASE_NAME, projections=[projection], codec=quick())
     store.sync()
     settings = Settings(
         prometheus=config.prometheus,
         tritons=by_name(config.triton),
         metrics=_metrics(config.metrics, metrics_port),
         identity=f"{socket.gethostname()}-{os.getpid()}",
+        workers=LOCAL_WORKERS,
     )
     try:
-        return _run(Controller(Stores(store, store, store), settings, None))
+        return _run(Controller(Stores(store, store, store), settings, Fence(0.0), None))
     finally:
         store.close()
 
@@ -76,13 +83,14 @@ def run_cluster(options: ClusterOptions) -> int:
     lease_wire = OfficialTransport(options.kubeconfig, options.context)  # connections of its own: nothing is in their way
     seat = None if config.lease is None else _seat(config.lease, wire.namespace)
     request_s = Timing().request_s if seat is None else seat.timing.request_s
+    fence = Fence(request_s)
     stores = Stores(
         reads=KubernetesStore(wire, timeout_s=READ_S),
-        writes=KubernetesStore(wire, timeout_s=request_s),
+        writes=KubernetesStore(FencedTransport(wire, fence), timeout_s=request_s),
         lease=KubernetesStore(lease_wire, timeout_s=request_s),
     )
     try:
-        return _run(Controller(stores, _settings(config, options), seat))
+        return _run(Controller(stores, _settings(config, options), fence, seat))
     finally:
         wire.close()
         lease_wire.close()
@@ -94,6 +102,7 @@ def _settings(config: ClusterConfig, options: ClusterOptions) -> Settings:
         tritons=by_pattern(config.triton.url, config.triton.urls),
         metrics=_metrics(config.metrics, options.metrics_port),
         identity=f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}",  # a container that is started again has the pod's name
+        workers=CLUSTER_WORKERS,
         namespaces=options.namespaces or config.namespaces,
     )
 

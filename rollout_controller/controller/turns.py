@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
 import structlog
 
@@ -20,7 +21,6 @@ from rollout_controller.controller.witness import LiveWitness
 from rollout_controller.core.states import RESTING
 from rollout_controller.slo.reader import SliReader
 
-WORKERS = 2
 SILENT_S = 30.0
 """A loop that does not come around for this long makes /healthz fail."""
 RESYNC_S = 60
@@ -39,6 +39,7 @@ class Turns:
         *,
         metrics: Metrics,
         beats: Heartbeats,
+        workers: int,
         on_death: Callable[[str, BaseException], None],
         on_lost: Callable[[str], None],
     ) -> None:
@@ -49,7 +50,7 @@ class Turns:
         metrics.watch_queue(self._queue.figures)
         self._awake = False
         self._ended = threading.Event()
-        self._workers = [threading.Thread(target=self._work, name=f"worker-{n}", daemon=True) for n in range(WORKERS)]
+        self._workers = [threading.Thread(target=self._work, name=f"worker-{n}", daemon=True) for n in range(workers)]
         self._tick = 0
         self._last_read: dict[str, tuple[int, int]] = {}
 
@@ -87,11 +88,12 @@ class Turns:
             self.wake(user)
 
     def tick(self) -> None:
-        """Once a second: a slice of all rollouts is looked at, so that within a minute all were."""
+        """Once a second: a slice of the resting rollouts is looked at, so that within a minute all were; others are anyway."""
         self._ticked()
         self._tick = (self._tick + 1) % RESYNC_S
+        active = set(self._witness.active())
         for key in self._documents.keys(ROLLOUT):
-            if hash_slice(key) == self._tick:
+            if hash_slice(key) == self._tick and key not in active:
                 self._queue.add(key)
 
     def read(self) -> None:
@@ -141,6 +143,7 @@ class Turns:
             self._queue.done(key)
 
 
+@lru_cache(maxsize=20_000)
 def hash_slice(key: Key) -> int:
     """In which second of a minute a rollout is looked at; the same in every process."""
     return sum(str(key).encode()) % RESYNC_S

@@ -21,20 +21,22 @@ def _said(status: RolloutStatus) -> tuple[str, ...]:
     return tuple(c.message for c in status.conditions if c.type == "Stalled" and c.reason == "Refused")
 
 
-def once_more(rollout: TritonRollout, plan: Plan) -> Plan:
+def once_more(rollout: TritonRollout, plan: Plan, now: float) -> Plan:
     """The plan of a turn after a refusal: until the weights are taken, the conditions go on to say that they were refused.
 
     A step forward writes its status before its weights: taking the refusal back there would bring it on again, at every try.
-    Nor is a status written again that says nothing new.
+    Nor is a status written again that says nothing new. When no weights are to be moved any more, the refusal is over.
     """
     stored, status = rollout.status, plan.status
-    moves = any(isinstance(action, SetWeights) for action in plan.actions)
-    if not moves or not _said(stored):
+    if not _said(stored):
         return plan
+    others = tuple(action for action in plan.actions if not isinstance(action, WriteStatus))
+    if not any(isinstance(action, SetWeights) for action in others):
+        over = evolve(status, conditions=conditions(status, plan.reason, rollout.metadata.generation, now))
+        return Plan(over, (WriteStatus(), *others), plan.look_again, plan.reason)
     status = evolve(status, conditions=stored.conditions)
     fresh = (status.judge_written_at or 0.0) - (stored.judge_written_at or 0.0) < SLOW_S
-    known = fresh and headline(status) == headline(stored)
-    actions = tuple(action for action in plan.actions if not (known and isinstance(action, WriteStatus)))
+    actions = others if fresh and headline(status) == headline(stored) else plan.actions
     return Plan(status, actions, 0.0, plan.reason)
 
 
