@@ -219,9 +219,10 @@ class Leadership:
         """Whether this process leads, as far as it knows."""
         return self._candidate.renewed_at is not None
 
-    def overdue(self) -> bool:
-        """Whether it leads and the deadline has passed without a renewal: it must end, even if the thread hangs."""
-        return self._candidate.overdue(self._clock())
+    def overdue(self) -> str | None:
+        """How long it leads without a renewal, when the deadline has passed: it must end, even if the thread hangs."""
+        candidate, now = self._candidate, self._clock()
+        return candidate.late(now).why if candidate.overdue(now) else None
 
     def problem(self) -> str | None:
         """Why the Lease cannot be read or written at present."""
@@ -299,8 +300,8 @@ class Leadership:
         if error is not None:
             self._problem = error
             self._tell(f"the lease cannot be read or written: {type(error).__name__}", error=str(error))
-        if self.overdue():
-            self._lose(self._candidate.late(self._clock()).why)
+        if (late := self.overdue()) is not None:
+            self._lose(late)
             return None
         if self.leading:
             return 0.0 if error is None else AGAIN_S

@@ -238,8 +238,8 @@ class Controller:
                 return word
             if word == "lead":
                 self._lead()
-            if self.leadership is not None and self.leadership.overdue():
-                self.lost("the thread that renews the lease hangs")
+            if self.leadership is not None and (late := self.leadership.overdue()) is not None:
+                self.lost(late)
             if self._leads and not self._turning:
                 self._turn()
             self._tell_problems()

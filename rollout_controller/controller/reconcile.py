@@ -16,8 +16,8 @@ from rollout_controller.controller.apply import Applier
 from rollout_controller.controller.errors import classify
 from rollout_controller.controller.observe import Documents, Observer, Sight
 from rollout_controller.core.decide import decide
+from rollout_controller.core.obstacle import obstacle, once_more
 from rollout_controller.core.plan import Plan
-from rollout_controller.core.refusal import once_more, refusal
 
 
 class Witness(Protocol):
@@ -90,7 +90,7 @@ class Reconciler:
         if document is not None:  # its status may have been written before the refusal
             with suppress(InvalidDocument):
                 fresh = parse(TritonRollout, document)
-        instead = refusal(fresh, plan, str(error), round(self._clock(), 3))
+        instead = obstacle(fresh, plan, str(error), round(self._clock(), 3))
         with suppress(Refused):  # the status may not be written either: the log has it
             self._applier.apply(fresh, sight.observation, instead)
         return instead.look_again

@@ -21,39 +21,21 @@ from prometheus_client.parser import text_string_to_metric_families
 from rollout_controller.api.names import Raw
 from rollout_controller.cluster.kubernetes import KubernetesStore
 from rollout_controller.cluster.official import OfficialTransport
-from rollout_controller.cluster.store import POLICY, ROLLOUT
 from rollout_controller.lab.kube import Kube
 from tests.contract.documents import policy, rollout, virtual_service
-from tests.support.crds import loose_crd
+from tests.support.chart import install_chart
 from tests.support.watching import soon
 
 ROOT = Path(__file__).parents[2]
 RBAC = "rbac.authorization.k8s.io"
-GROUP = "rollouts.triton.dev"
-RULES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    (GROUP, "tritonrollouts", ("get", "list", "watch")),
-    (GROUP, "tritonrollouts/status", ("patch",)),
-    (GROUP, "rolloutpolicies", ("get", "list", "watch")),
-    ("networking.istio.io", "virtualservices", ("get", "list", "watch", "patch")),
-    ("events.k8s.io", "events", ("create",)),
-    ("coordination.k8s.io", "leases", ("get", "create", "update")),
-)
 READS = frozenset({"get", "list", "watch"})
 START_S = 60.0
 """A machine that tests and builds beside it needs this long for a second of imports."""
 
 
-def role(name: str, namespace: str, *, without: str = "") -> Raw:
-    """What a controller of one namespace may do; `without`: but for that resource."""
-    rules = [
-        {"apiGroups": [group], "resources": [resource], "verbs": list(verbs)}
-        for group, resource, verbs in RULES
-        if resource != without
-    ]
-    return {"apiVersion": f"{RBAC}/v1", "kind": "Role", "metadata": {"name": name, "namespace": namespace}, "rules": rules}
-
-
-def binding(user: str, name: str, namespace: str) -> Raw:
+def binding(user: str, role: Raw) -> Raw:
+    """The role's rights for one more user."""
+    name, namespace = role["metadata"]["name"], role["metadata"]["namespace"]
     return {
         "apiVersion": f"{RBAC}/v1",
         "kind": "RoleBinding",
@@ -69,10 +51,10 @@ class Replica:
     def __init__(self, stage: Stage, name: str) -> None:
         self.stage, self.user = stage, f"{stage.namespace}-{name}"
         self.kubeconfig = stage.kube.user(self.user, namespace=stage.namespace)
-        stage.kube.apply(binding(self.user, "controller", stage.namespace))
+        stage.kube.apply(*(binding(self.user, role) for role in stage.roles))
         self.log_file = stage.folder / f"{self.user}.log"
         command = [sys.executable, "-m", "rollout_controller", "--kubeconfig", str(self.kubeconfig), "controller"]
-        command += ["--config", str(stage.config), "--namespaces", stage.namespace, "--metrics-port", "0", "--log-format", "json"]
+        command += ["--config", str(stage.config), "--log-format", "json"]
         environment = {name: value for name, value in os.environ.items() if name != "ROLLOUTS_LOCAL"}
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, stderr=log, stdout=log, env=environment)
@@ -141,30 +123,26 @@ class Replica:
 
 
 class Stage:
-    """A namespace with a rollout at rest, its policy and its route, and the configuration of controllers that look after it."""
+    """A namespace with the chart in it, a rollout at rest, its policy and its route; controllers come when they are asked for."""
 
     def __init__(self, kube: Kube, namespace: str, folder: Path, **config: Any) -> None:
         self.kube, self.namespace, self.folder = kube, namespace, folder
         self.replicas: list[Replica] = []
-        self.config = folder / "config.yaml"
-        self.config.write_text(
-            yaml.safe_dump(
-                {
-                    "prometheus": {"url": "http://127.0.0.1:9", "window": "2s", "lag": "1s"},
-                    "triton": {"url": "http://127.0.0.1:9/{host}"},
-                    "metrics": {"host": "127.0.0.1", "port": 0},
-                    "lease": {"name": "controller", "namespace": namespace},
-                    **config,
-                }
-            )
-        )
+        installed = install_chart(kube, {"namespaces": [namespace]}, name="controller", namespace=namespace)
+        self.roles = [document for document in installed.documents if document["kind"] == "Role"]
+        here = {
+            "prometheus": {"url": "http://127.0.0.1:9", "window": "2s", "lag": "1s"},
+            "triton": {"url": "http://127.0.0.1:9/{host}"},
+            "metrics": {"host": "127.0.0.1", "port": 0},
+            **config,
+        }
+        self.config = installed.config_with(folder / "config.yaml", here)
+        self.lease_name = str(yaml.safe_load(self.config.read_text())["lease"]["name"])
         self._transport = OfficialTransport(kube.admin)
         self.store = KubernetesStore(self._transport)
-        kube.apply(role("controller", namespace))
 
     def apply(self) -> None:
         """The documents: version 1 runs in blue and has all traffic; nothing is asked for."""
-        self.kube.apply(*(loose_crd(kind) for kind in (ROLLOUT, POLICY)))
         resting = rollout(self.namespace)
         del resting["metadata"]["annotations"]
         self.kube.apply(policy(self.namespace), virtual_service(self.namespace), resting, namespace=self.namespace)
@@ -204,7 +182,7 @@ class Stage:
         soon(self.mended, within_s, self.logs)
 
     def lease(self) -> dict[str, Any]:
-        path = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases/controller"
+        path = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases/{self.lease_name}"
         found: dict[str, Any] = self.kube.api.get(path)["spec"]
         return found
 

@@ -11,7 +11,7 @@ from rollout_controller.api.meta import Key, Raw
 from rollout_controller.api.status import Condition, Phase
 from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.store import VIRTUAL_SERVICE, Kind, PatchOp, Refused
-from rollout_controller.core.refusal import HURRY_S, SLOW_S
+from rollout_controller.core.obstacle import HURRY_S, SLOW_S
 from tests.play import KEY, Play
 from tests.world import Behaviour, World
 

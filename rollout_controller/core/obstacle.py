@@ -40,7 +40,7 @@ def once_more(rollout: TritonRollout, plan: Plan, now: float) -> Plan:
     return Plan(status, actions, 0.0, plan.reason)
 
 
-def refusal(rollout: TritonRollout, plan: Plan, words: str, now: float) -> Plan:
+def obstacle(rollout: TritonRollout, plan: Plan, words: str, now: float) -> Plan:
     """What to do instead of the rest of `plan`: say so, once, in the conditions, and look again.
 
     Phase, attempt and reason stay as they are stored, so that the attempt goes on when the refusal ends. Conditions are those
