@@ -47,10 +47,14 @@ class ModelVersion:
 
 
 class TritonClient:
-    """One Triton. Every method ends within its timeout and raises TritonRefused or TritonUnreachable."""
+    """One Triton. Every method ends within its timeout and raises TritonRefused or TritonUnreachable.
 
-    def __init__(self, base_url: str, timeouts: Timeouts | None = None) -> None:
+    `permit` is called before each load and unload; what it raises comes out, and nothing is sent.
+    """
+
+    def __init__(self, base_url: str, timeouts: Timeouts | None = None, *, permit: Callable[[], object] = lambda: None) -> None:
         self.timeouts = timeouts or Timeouts()
+        self._permit = permit
         self._wire = Wire(base_url, connect_s=self.timeouts.connect_s)
         self._last_index: tuple[bytes, tuple[ModelVersion, ...]] = (b"", ())
         """The newest answer and what it says: it is asked for all day, and seldom changes."""
@@ -98,6 +102,7 @@ class TritonClient:
 
     def unload(self, model: str) -> None:
         """Unload every version; answered at once, drained in the background."""
+        self._permit()
         self._wire.call("POST", f"/v2/repository/models/{quote(model, safe='')}/unload", timeout_s=self.timeouts.read_s)
 
     def server_ready(self) -> bool:
@@ -138,6 +143,7 @@ class TritonClient:
 
     def _load(self, model: str, body: bytes) -> None:
         path = f"/v2/repository/models/{quote(model, safe='')}/load"
+        self._permit()
         self._wire.call("POST", path, timeout_s=self.timeouts.load_s, body=body)
 
     def _says_ready(self, path: str) -> bool:
