@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from rollout_controller.api.names import Raw
 from rollout_controller.cli import arguments
 from rollout_controller.controller.config import ClusterConfig, load_cluster
-from tests.support.chart import one, render
+from tests.support.chart import CHART, one, render
 
 
 def loaded(tmp_path: Path, values: Raw) -> ClusterConfig:
@@ -45,6 +46,17 @@ def test_the_charts_defaults_are_the_controllers(tmp_path: Path) -> None:
     assert config.model_copy(update={"lease": None}) == plain
     assert config.lease is not None
     assert config.lease.model_copy(update={"namespace": None}) == type(config.lease)()
+
+
+def test_the_configuration_in_the_docs_is_the_default(tmp_path: Path) -> None:
+    page = (CHART.parents[1] / "docs" / "kubernetes.md").read_text()
+    block = next(block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if block.startswith("prometheus:"))
+    path = tmp_path / "config.yaml"
+    path.write_text(block)
+    written = load_cluster(path)
+    assert str(written.prometheus.token_file) == "/var/run/secrets/prometheus/token"
+    without = written.model_copy(update={"prometheus": written.prometheus.model_copy(update={"token_file": None})})
+    assert without == loaded(tmp_path, {})
 
 
 @pytest.mark.parametrize("duration", ["2s", "60s"])
