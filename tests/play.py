@@ -68,6 +68,7 @@ class Play:
         self.world.weights = self.weights
         self.told: list[Tell] = []
         self.invalid_documents: list[InvalidDocument] = []
+        self.refusals: list[Exception] = []
         self.start(self.store)
 
     def start(self, store: ObjectStore) -> None:
@@ -84,8 +85,11 @@ class Play:
         except NotFound:
             return None
 
-    def synced(self, kind: Kind) -> bool:
-        return kind is not None
+    def synced(self, kind: Kind, namespace: str | None = None) -> bool:
+        return True
+
+    def refused(self, kind: Kind, namespace: str | None = None) -> str | None:
+        return None
 
     def weights(self) -> Mapping[str, int]:
         return mesh.read_weights(self.rollout().spec, self.store.get(VIRTUAL_SERVICE, ROUTE))
@@ -119,6 +123,9 @@ class Play:
 
     def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan) -> None:
         pass
+
+    def turn_refused(self, rollout: TritonRollout, error: Exception) -> None:
+        self.refusals.append(error)
 
     def gone(self, key: Key) -> None:
         pass

@@ -52,6 +52,10 @@ class LiveWitness:
                 "weights written", rollout=str(key), phase=str(plan.status.phase), weights=moved, code=plan.reason.code
             )
 
+    def turn_refused(self, rollout: TritonRollout, error: Exception) -> None:
+        self._metrics.reconcile_errors.labels("stalled").inc()
+        self._log.error("a turn was refused; a person must act", rollout=str(rollout.metadata.key), error=str(error))
+
     def gone(self, key: Key) -> None:
         with self._lock:
             self._active.discard(key)
