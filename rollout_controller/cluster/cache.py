@@ -179,16 +179,17 @@ class Feeder:
         position = int(listing.resource_version)
         with self._lock:
             before = self.documents
-            newer = {key: document for key, document in before.items() if _version(document) > position}  # put meanwhile
-            if position < self._furthest:  # the store has lost its newest changes: what we know of them never was
-                newer = {}
-            self.documents = {**there, **newer}
+            went_back = position < self._furthest  # the store has lost its newest changes: what we know of them never was
+            known = {} if went_back else before
+            newer = {key: document for key, document in known.items() if _version(document) > position}  # put meanwhile
+            same = {key: known[key] for key in there.keys() & known.keys() if _version(known[key]) == _version(there[key])}
+            self.documents = {**there, **same, **newer}  # who remembers what it made of a document finds it again
             self._position = self._furthest = position
             self._listed_at = monotonic()
         self._sign_of_life()
         self.synced.set()
         for key in before.keys() | self.documents.keys():
-            if _version(before.get(key)) != _version(self.documents.get(key)):
+            if went_back or _version(before.get(key)) != _version(self.documents.get(key)):
                 self._on_change(self._kind, key)
 
     def _watch(self) -> int:
