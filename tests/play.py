@@ -13,14 +13,17 @@ from rollout_controller.api.policy import Guard, RolloutPolicy, Slo
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import RolloutStatus
 from rollout_controller.cluster.local import LocalStore
-from rollout_controller.cluster.store import POLICY, ROLLOUT, VIRTUAL_SERVICE, Kind, NotFound, ObjectStore
+from rollout_controller.cluster.store import DEPLOYMENT, POLICY, ROLLOUT, VIRTUAL_SERVICE, Kind, NotFound, ObjectStore
 from rollout_controller.controller.apply import Applier
 from rollout_controller.controller.observe import Observer, Sight
 from rollout_controller.controller.reconcile import Reconciler
+from rollout_controller.controller.senses import both, by_triton
+from rollout_controller.controller.workloads import Workloads
 from rollout_controller.core.observation import GaugeReading, SliReading, SlotState, Unknown
 from rollout_controller.core.plan import Plan, Tell
 from rollout_controller.core.states import RESTING
 from rollout_controller.slo.sources import load_sources
+from tests import kubelet
 from tests.world import World, policy
 
 KEY = Key("vision", "resnet50")
@@ -58,10 +61,13 @@ def documents() -> tuple[Raw, Raw, Raw]:
 class Play:
     """A rollout in a store and a world; `start` makes a new controller, which knows only what the store knows."""
 
-    def __init__(self, path: Path, world: World) -> None:
+    def __init__(self, path: Path, world: World, spec: Raw | None = None) -> None:
+        """`spec`: parts of the rollout's spec that are others than usual; with workloads, `deploy_pods` makes them."""
         self.store = LocalStore(path)
         self.world = world
         rollout, rules, route = documents()
+        rollout["spec"].update(spec or {})
+        self.kubelet = kubelet.Kubelet(world)
         self.store.create(POLICY, rules)
         self.store.create(VIRTUAL_SERVICE, route)
         self.store.create(ROLLOUT, rollout)
@@ -72,6 +78,7 @@ class Play:
 
     def start(self, store: ObjectStore) -> None:
         """A new controller over `store`."""
+        self.workloads = Workloads(self, lambda: self.world.now)
         observer = Observer(self, self, load_sources())
         applier = Applier(store, self, self, written=lambda _kind, _document: None)
         self.reconciler = Reconciler(self, observer, applier, self, lambda: self.world.now)
@@ -86,6 +93,25 @@ class Play:
 
     def synced(self, kind: Kind) -> bool:
         return kind is not None
+
+    def keys(self, kind: Kind) -> tuple[Key, ...]:
+        return tuple(Key(each["metadata"]["namespace"], each["metadata"]["name"]) for each in self.store.list(kind).items)
+
+    def deploy_pods(self, **replicas: int) -> None:
+        """Deployments for both slots, with pods that are up."""
+        for slot, count in replicas.items():
+            self.kubelet.begin(slot, self.store.create(DEPLOYMENT, kubelet.deployment(slot, replicas=count)))
+        self.play_kubernetes()
+
+    def deployment(self, slot: str) -> Raw:
+        return self.store.get(DEPLOYMENT, Key(KEY.namespace, f"triton-{slot}"))
+
+    def play_kubernetes(self) -> None:
+        """Bring pods and statuses up to the world's time."""
+        for document in self.store.list(DEPLOYMENT).items:
+            meta = document["metadata"]
+            status = self.kubelet.status(meta["name"].removeprefix("triton-"), document)
+            self.store.replace_status(DEPLOYMENT, Key(meta["namespace"], meta["name"]), status, meta["resourceVersion"])
 
     def weights(self) -> Mapping[str, int]:
         return mesh.read_weights(self.rollout().spec, self.store.get(VIRTUAL_SERVICE, ROUTE))
@@ -106,13 +132,19 @@ class Play:
         return self.world.gauge(canary)
 
     def slot(self, rollout: TritonRollout, slot: str) -> SlotState:
-        return self.world.slot(slot)
+        if rollout.spec.slots[slot].workload is None:
+            return self.world.slot(slot)
+        pods = self.workloads.state(rollout, slot)
+        return both(self.world.slot(slot), pods) if by_triton(rollout.spec, slot) else pods
 
     def load(self, rollout: TritonRollout, slot: str, version: str) -> None:
         self.world.load(slot, version)
 
     def warm_up(self, rollout: TritonRollout, slot: str, version: str) -> None:
         self.world.warm_up(slot, version)
+
+    def answered(self, rollout: TritonRollout, slot: str, version: str | None, refusal: str | None) -> None:
+        self.workloads.answered(rollout, slot, version, refusal)
 
     def tell(self, rollout: TritonRollout, message: Tell) -> None:
         self.told.append(message)
@@ -140,6 +172,7 @@ class Play:
     def settle(self, limit: int = 20) -> None:
         """Turn until it asks to look later than now."""
         for _ in range(limit):
+            self.play_kubernetes()
             again = self.reconciler.reconcile(KEY)
             if again is None or again > self.world.now:
                 return

@@ -99,6 +99,10 @@ class SlotStatus(Model):
     role: Literal["stable", "canary", "idle"] = "idle"
     weight: SlotWeight = SlotWeight()
     ready: bool | None = None
+    replicas: int | None = None
+    """Pods asked for, where a workload is named."""
+    ready_replicas: int | None = None
+    """Pods of the workload's newest template that serve."""
     message: str = ""
 
 
@@ -133,6 +137,14 @@ class Attempt(Model):
     steps_done: tuple[StepDone, ...] = ()
     go_full: bool = False
     """`promote --full`: no further step waits."""
+    go_next: bool = False
+    """A person asked for the next step: it waits for its pods only."""
+    next_weight: int | None = None
+    """The weight whose pods are being brought up before traffic moves."""
+    growing_since: Instant | None = None
+    """Since when the next step waits for its pods."""
+    stable_replicas: int | None = None
+    """The most replicas that stable was seen with in this attempt: what all the traffic needs."""
     unknown_since: Instant | None = None
     paused_at: Instant | None = None
     resume_to: Literal["step", "next"] = "step"

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import structlog
 
+from rollout_controller import workload
 from rollout_controller.api.meta import Key
 from rollout_controller.cluster.cache import DocumentCache
 from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.rds import RdsProjection
-from rollout_controller.cluster.store import POLICY, ROLLOUT, VIRTUAL_SERVICE, Kind, ObjectStore
+from rollout_controller.cluster.store import DEPLOYMENT, POLICY, ROLLOUT, STATEFUL_SET, VIRTUAL_SERVICE, Kind, ObjectStore
 from rollout_controller.controller.apply import Applier
 from rollout_controller.controller.config import DATABASE_NAME, LocalConfig, load_local
 from rollout_controller.controller.errors import classify
@@ -31,6 +32,7 @@ from rollout_controller.controller.schedule import Schedule
 from rollout_controller.controller.senses import LiveSenses
 from rollout_controller.controller.tell import EventTeller
 from rollout_controller.controller.witness import LiveWitness
+from rollout_controller.controller.workloads import LOCAL, Workloads
 from rollout_controller.slo.prometheus import Prometheus
 from rollout_controller.slo.reader import SliReader
 from rollout_controller.slo.sources import load_sources
@@ -51,6 +53,8 @@ class Settings:
 
     config: LocalConfig
     metrics_port: int
+    no_workloads: str | None = LOCAL
+    """Why this controller has no workloads; None: it has."""
 
 
 class Controller:
@@ -70,9 +74,17 @@ class Controller:
         prometheus = Prometheus(self._config.prometheus.url)
         self.reader = SliReader(prometheus, sources, window_s=self._config.prometheus.window, lag_s=self._config.prometheus.lag)
         self.prober = Prober(on_change=self.wake, on_death=self.die)
-        self.senses = LiveSenses(self.reader, self.prober, sources, self._config.triton)
+        self._kinds = (ROLLOUT, POLICY, VIRTUAL_SERVICE, *(() if settings.no_workloads else (DEPLOYMENT, STATEFUL_SET)))
+        self.documents = DocumentCache(
+            store,
+            self._kinds,
+            on_change=self.changed,
+            on_death=self.die,
+            keep={DEPLOYMENT: workload.trimmed, STATEFUL_SET: workload.trimmed},
+        )
+        self.workloads = Workloads(self.documents, time.time, none=settings.no_workloads)
+        self.senses = LiveSenses(self.reader, self.prober, sources, self._config.triton, self.workloads)
         self.witness = LiveWitness(self.senses, self.metrics)
-        self.documents = DocumentCache(store, (ROLLOUT, POLICY, VIRTUAL_SERVICE), on_change=self.changed, on_death=self.die)
         instance = f"{socket.gethostname()}-{os.getpid()}"
         told = self.metrics.notifications
         self.teller = EventTeller(
@@ -104,9 +116,10 @@ class Controller:
     def changed(self, kind: Kind, key: Key) -> None:
         """A document changed: wake the rollouts that hang on it."""
         if kind is ROLLOUT:
+            self.workloads.note(key, self.documents.get(ROLLOUT, key))
             self.queue.add(key)
             return
-        for user in self.witness.users_of(kind.name, key):
+        for user in (*self.witness.users_of(kind.name, key), *self.workloads.users_of(kind, key)):
             self.queue.add(user)
 
     def tick(self) -> None:
@@ -159,7 +172,7 @@ class Controller:
 
     def not_ready(self) -> str | None:
         """What keeps the controller from being ready, in words."""
-        waiting = [kind.plural for kind in (ROLLOUT, POLICY, VIRTUAL_SERVICE) if not self.documents.synced(kind)]
+        waiting = [kind.plural for kind in self._kinds if not self.documents.synced(kind)]
         return f"not yet read: {', '.join(waiting)}" if waiting else None
 
     def die(self, name: str, error: BaseException) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from rollout_controller.api.policy import RolloutPolicy
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Phase, RolloutStatus
+from rollout_controller.core.capacity import sized
 from rollout_controller.core.observation import Observation, Unknown
 from rollout_controller.core.phases.leaving import promote, roll_back
 from rollout_controller.core.phases.preparing import prepare
@@ -56,4 +57,4 @@ def decide(
         now=now,
         status=rollout.status if status is None else status,
     )
-    return finish(turn, HANDLERS[turn.status.phase](turn))
+    return finish(turn, sized(turn, HANDLERS[turn.status.phase](turn)))

@@ -11,8 +11,8 @@ from rollout_controller.api.policy import PolicySpec
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Attempt, Phase, Reason, RolloutStatus, SlotStatus, SlotWeight
 from rollout_controller.core.conditions import conditions
-from rollout_controller.core.observation import Mark, Observation, RouteState, SlotState, Unknown
-from rollout_controller.core.plan import LoadVersion, Plan, SetWeights, Tell, WarmUp, WriteStatus
+from rollout_controller.core.observation import Mark, Observation, RouteState, SlotState, Unknown, WorkloadState
+from rollout_controller.core.plan import Deed, Plan, SetWeights, Tell, WriteStatus
 from rollout_controller.core.states import ON_TRAFFIC, RESTING, Event, transition
 
 REFRESH_S = 30.0
@@ -145,6 +145,8 @@ def slots_of(turn: Turn, status: RolloutStatus) -> dict[str, SlotStatus]:
     slots = {}
     for name in turn.rollout.spec.slots:
         state = turn.seen.slots.get(name, SlotState())
+        pods = state.workload if isinstance(state.workload, WorkloadState) else None
+        problem = state.problem or (state.workload if isinstance(state.workload, Unknown) else None)
         slots[name] = SlotStatus(
             version=turn.version_in(name),
             role=_role(status, name),
@@ -152,7 +154,9 @@ def slots_of(turn: Turn, status: RolloutStatus) -> dict[str, SlotStatus]:
                 desired=desired.get(name), observed=route.weights.get(name) if isinstance(route, RouteState) else None
             ),
             ready=None if isinstance(state.problem, Unknown) else state.ready,
-            message=state.failed or (state.problem.sentence if state.problem else ""),
+            replicas=pods.replicas if pods else None,
+            ready_replicas=pods.ready if pods else None,
+            message=state.failed or (problem.sentence if problem else pods.trouble if pods else ""),
         )
     return slots
 
@@ -166,7 +170,7 @@ class Decision:
     look_again: float
     move: SetWeights | None = None
     back: bool = False
-    does: tuple[LoadVersion | WarmUp, ...] = ()
+    does: tuple[Deed, ...] = ()
     tells: tuple[Tell, ...] = ()
 
 
@@ -204,4 +208,4 @@ def finish(turn: Turn, decision: Decision) -> Plan:
     ordered = (*moves, *writes) if decision.back else (*writes, *moves)
     said = turn.status.reason.code if turn.status.reason else None
     tells = tuple(tell for tell in decision.tells if tell.code != said)
-    return Plan(status, (*ordered, *decision.does, *tells), decision.look_again, decision.reason)
+    return Plan(status, (*ordered, *tells, *decision.does), decision.look_again, decision.reason)
