@@ -11,8 +11,6 @@ from rollout_controller.api.quantities import format_instant
 from tests.world import Behaviour, World
 
 TEMPLATE = "registry.example.com/vision/triton:{version}"
-DEADLINE_S = 120.0
-"""progressDeadlineSeconds of the Deployments."""
 
 
 def spec(**changes: Any) -> Raw:
@@ -48,6 +46,7 @@ def deployment(slot: str, *, replicas: int, version: str = "1") -> Raw:
 class Pod:
     image: str
     born: float
+    placed: bool = False
 
 
 @dataclass
@@ -57,12 +56,16 @@ class Kubelet:
     world: World
     nodes: int = 1000
     pods: dict[str, list[Pod]] = field(default_factory=lambda: {"blue": [], "green": []})
+    deadline_s: float = 120.0
+    """progressDeadlineSeconds of the Deployments."""
+    versions_by_image: bool = True
+    """False: what runs in a pod is Triton's business."""
     moved: dict[str, tuple[object, float]] = field(default_factory=dict)
     """Since when the counts of a slot are what they are."""
 
     def begin(self, slot: str, document: Raw) -> None:
         """Its pods are up already when the story begins."""
-        self.pods[slot] = [Pod(self.image(document), -1e9) for _ in range(document["spec"]["replicas"])]
+        self.pods[slot] = [Pod(self.image(document), -1e9, placed=True) for _ in range(document["spec"]["replicas"])]
 
     def status(self, slot: str, document: Raw) -> Raw:
         """The Deployment's status at the world's time; what runs in the slot follows from it."""
@@ -71,12 +74,16 @@ class Kubelet:
         new = [pod for pod in pods if pod.image == image][:wanted]
         old = [pod for pod in pods if pod.image != image]
         new += [Pod(image, self.world.now) for _ in range(wanted - len(new))]
-        room = self.nodes - sum(len(each) for name, each in self.pods.items() if name != slot) - len(old)
-        up = [pod for number, pod in enumerate(new) if number < room and self._ready(pod)]
+        self.pods[slot] = [*new, *old]
+        for pod in new:
+            if not pod.placed and sum(each.placed for each in (*self.pods["blue"], *self.pods["green"])) < self.nodes:
+                pod.placed, pod.born = True, self.world.now
+        up = [pod for pod in new if pod.placed and self._ready(pod)]
         old = old[: max(0, wanted - len(up))]
         self.pods[slot] = [*new, *old]
         running = up or old
-        self.world.running[slot] = images.version_of(TEMPLATE, running[0].image) if running else None
+        if self.versions_by_image:
+            self.world.running[slot] = images.version_of(TEMPLATE, running[0].image) if running else None
         counts = {"replicas": len(new) + len(old), "updatedReplicas": len(new), "availableReplicas": len(up) + len(old)}
         status = {name: count for name, count in counts.items() if count}
         conditions = self._conditions(slot, complete=len(up) == wanted and not old, state=(image, wanted, len(up), len(old)))
@@ -88,13 +95,13 @@ class Kubelet:
             since = self.world.now
             self.moved[slot] = (state, since)
         progressing = {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"}
-        if not complete and self.world.now - since >= DEADLINE_S:
+        if not complete and self.world.now - since >= self.deadline_s:
             progressing = {
                 "type": "Progressing",
                 "status": "False",
                 "reason": "ProgressDeadlineExceeded",
                 "message": f'ReplicaSet "triton-{slot}-6d4cf56db6" has timed out progressing.',
-                "lastUpdateTime": format_instant(since + DEADLINE_S),
+                "lastUpdateTime": format_instant(since + self.deadline_s),
             }
         return [progressing]
 

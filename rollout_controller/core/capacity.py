@@ -57,7 +57,9 @@ def sized(turn: Turn, decision: Decision) -> Decision:
         return decision
     if turn.now < due:
         return replace(decision, look_again=min(decision.look_again, due))
-    return replace(decision, does=(*decision.does, *_down(after)))
+    down, since = _down(after), status.attempts[0].ended_at
+    tells = tuple(after.tell(explain.scaled_down(each.slot, turn.now - since, each.replicas)) for each in down)
+    return replace(decision, does=(*decision.does, *down), tells=(*decision.tells, *tells))
 
 
 def _up(turn: Turn, does: tuple[Deed, ...]) -> tuple[Scale, ...]:

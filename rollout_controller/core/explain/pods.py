@@ -35,6 +35,10 @@ def no_pods(words: str, weight: int, seconds: float) -> Reason:
     return reason("NoCapacity", f"the pods for {weight} % of the traffic did not come up in {span(seconds)}: {words}")
 
 
+def scaled_down(slot: str, seconds: float, replicas: int) -> Reason:
+    return reason("ScaledDown", f"{slot} has had no traffic for {span(seconds)}: it goes to {replicas} {_pods(replicas)}")
+
+
 def no_image(version: str, image: str) -> str:
     return f"{image!r} is no image: version {version!r} cannot stand in one"
 

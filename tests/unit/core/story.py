@@ -13,6 +13,7 @@ from rollout_controller.api.policy import RolloutPolicy
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Phase, RolloutStatus
 from rollout_controller.cluster.patch import apply_patch
+from rollout_controller.controller.senses import both, by_triton
 from rollout_controller.core.decide import decide
 from rollout_controller.core.observation import Mark, Observation, RouteState, SlotState, Unknown
 from rollout_controller.core.plan import LoadVersion, Plan, Scale, SetImage, SetWeights, Tell, WarmUp, WriteStatus
@@ -68,7 +69,12 @@ class Story:
         """The slot as the feeders would see it now."""
         if name not in self.workloads:
             return self.world.slot(name)
-        return workload.read_slot(self.rollout().spec.deploy, copy.deepcopy(self.workloads[name]))
+        rollout = self.rollout()
+        pods = workload.read_slot(rollout.spec.deploy, copy.deepcopy(self.workloads[name]))
+        if not by_triton(rollout.spec, name):
+            return pods
+        off = SlotState(problem=Unknown("no-answer", f"http://triton-{name}:8000: connection refused"))
+        return both(self.world.slot(name) if pods.ready else off, pods)
 
     # --- what people do --------------------------------------------------------------------------------------
 
@@ -144,7 +150,8 @@ class Story:
             case SetWeights(weights=weights, mark=mark):
                 self.weights, self.mark = dict(weights), mark
             case LoadVersion(slot=slot, version=version):
-                self.world.load(slot, version)
+                if slot not in self.workloads or self.slot(slot).problem is None:  # else nobody answers
+                    self.world.load(slot, version)
             case WarmUp(slot=slot, version=version):
                 self.world.warm_up(slot, version)
             case SetImage(slot=slot, version=version):
