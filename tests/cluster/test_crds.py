@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import pytest
 import yaml
-from pydantic import BaseModel
 
-from rollout_controller.api.meta import parse
+from rollout_controller.api.meta import Model, parse
 from rollout_controller.api.names import Raw
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import RolloutStatus
 from rollout_controller.cluster.store import POLICY, ROLLOUT
+from rollout_controller.crd.served import OPENAPI_PATH, missing_fields
 from rollout_controller.lab.kube import Kube
 from rollout_controller.lab.kube_api import KubeRefused
 from tests.contract import documents
-from tests.play import Play
+from tests.play import KEY, Play
 from tests.support.bad_documents import BAD, Bad
 from tests.world import Behaviour, World
 
@@ -127,20 +128,16 @@ def real_statuses(path: Path) -> Iterator[tuple[str, Raw]]:
     for name, behaviour in worlds.items():
         play = Play(path / f"{name}.db", World(behaviours={"1": Behaviour(), "2": behaviour}, window_s=10.0))
         play.settle()
-        yield f"{name}-idle", play.store.get(ROLLOUT, documents_key(play))["status"]
-        play.annotate(version="2", request="run-1", command="pause p-1")
+        yield f"{name}-idle", play.store.get(ROLLOUT, KEY)["status"]
+        play.annotate(version="2", request="run-1")
         for turn in range(200):
             play.world.advance(play.world.now + 10)
             play.settle()
-            if turn == 20:
-                play.annotate(command="resume p-2")
-            yield f"{name}-{turn}", play.store.get(ROLLOUT, documents_key(play))["status"]
-            if turn > 20 and play.status.attempt is None:
+            if turn in (5, 8):
+                play.annotate(command={5: "pause p-1", 8: "resume p-2"}[turn])
+            yield f"{name}-{turn}", play.store.get(ROLLOUT, KEY)["status"]
+            if turn > 8 and play.status.attempt is None:
                 break
-
-
-def documents_key(play: Play) -> Any:
-    return play.rollout().metadata.key
 
 
 def test_real_statuses_come_back_whole(api: Kube, tmp_path: Path) -> None:
@@ -169,10 +166,10 @@ def test_real_statuses_come_back_whole(api: Kube, tmp_path: Path) -> None:
 
 def full(kind: Any) -> Any:
     """A value of a type with every field of it set, as JSON."""
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
+    if isinstance(kind, type) and issubclass(kind, Model):
         fields = kind.model_fields.items()
         raw = {field.alias or name: full(_whole(field)) for name, field in fields}
-        return parse(kind, raw).to_raw()  # type: ignore[type-var]
+        return parse(kind, raw).to_raw()
     arguments = [argument for argument in get_args(kind) if argument is not type(None)]
     if get_origin(kind) is tuple:
         return [full(argument) for argument in arguments if argument is not Ellipsis]
@@ -288,6 +285,14 @@ def older(definition: Raw) -> Raw:
     return definition
 
 
+def _wait_for(api: Kube, *, lacking: bool) -> None:
+    """An API server says what it serves a moment after it was told."""
+    deadline = time.monotonic() + 30
+    while bool(missing_fields(api.api.get(OPENAPI_PATH))) is not lacking:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def _strip(node: Any) -> None:
     if isinstance(node, dict):
         node.pop("x-kubernetes-validations", None)
@@ -303,8 +308,10 @@ def test_a_newer_definition_reads_what_an_older_one_stored(api: Kube) -> None:
     newer = [yaml.safe_load(path.read_text()) for path in sorted(CRDS.glob("*.yaml"))]
     try:
         api.apply(*(older(definition) for definition in newer))
+        _wait_for(api, lacking=True)
         policy = store(api, {**documents.policy(NAMESPACE), "metadata": {"name": "old", "namespace": NAMESPACE}})
         assert "hold" not in policy["spec"]
+        assert {"RolloutPolicy.spec.paused", "TritonRollout.status.judge"} <= set(missing_fields(api.api.get(OPENAPI_PATH)))
         falling = [{"weight": 50}, {"weight": 10}]
         store(
             api, {**policy, "metadata": {"name": "wrong", "namespace": NAMESPACE}, "spec": {**policy["spec"], "steps": falling}}
@@ -314,6 +321,7 @@ def test_a_newer_definition_reads_what_an_older_one_stored(api: Kube) -> None:
         )
     finally:
         api.apply(*newer)
+    _wait_for(api, lacking=False)
     path = collection(policy)
     assert api.api.get(f"{path}/old")["spec"]["hold"] == {"min": "3m", "minRequests": 30, "timeout": "30m"}
     read = api.api.get(f"{collection(rollout)}/old")

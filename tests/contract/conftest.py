@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from rollout_controller.api.names import Key
+from rollout_controller.cluster.codec import PLAIN, Codec, quick
 from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.store import POLICY, ObjectStore
 from tests.contract.documents import policy
@@ -28,11 +29,11 @@ class Backend:
 
 
 @contextmanager
-def local(tmp_path: Path) -> Iterator[Backend]:
+def local(tmp_path: Path, codec: Codec = PLAIN) -> Iterator[Backend]:
     opened: list[LocalStore] = []
 
     def connect() -> ObjectStore:
-        opened.append(LocalStore(tmp_path / "store.db", log_rows=50))
+        opened.append(LocalStore(tmp_path / "store.db", log_rows=50, codec=codec))
         return opened[-1]
 
     def forget(store: ObjectStore) -> None:
@@ -47,6 +48,7 @@ def local(tmp_path: Path) -> Iterator[Backend]:
 
 BACKENDS: dict[str, Callable[[Path], AbstractContextManager[Backend]]] = {
     "local": local,
+    "local-quick": lambda tmp_path: local(tmp_path, quick()),
 }
 
 

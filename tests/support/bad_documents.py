@@ -136,7 +136,7 @@ BAD = (
     ),
     _rollout("spec.slots[green].host", NAME, slots={"blue": {"host": "a"}, "green": {"host": "B_2"}}),
     _rollout(
-        "spec.slots[blue].workload.kind",
+        "spec.slots.blue.workload.kind",
         'supported values: "Deployment", "StatefulSet"',
         slots={"blue": {"host": "a", "workload": {"kind": "Pod", "name": "a"}}, "green": {"host": "b"}},
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 
 from rollout_controller.api.names import Raw
 from rollout_controller.lab.kube import Kube
+from rollout_controller.lab.kube_api import KubeRefused
 
 CHART = Path(__file__).parents[2] / "helm" / "rollout-controller"
 NAME = "rollout-controller"
@@ -58,17 +60,34 @@ def install_chart(
 ) -> Installed:
     """Apply CRDs and everything that the chart renders; the Deployment only where `pods` says so.
 
-    Run the controller under test with the kubeconfig and the config that come back. Namespaces are made.
+    Run the controller under test with the kubeconfig and the config that come back. Namespaces are made; that of the release
+    takes only pods which Pod Security calls restricted.
     """
     documents = render(values, name=name, namespace=namespace)
-    spaces = {namespace, *(document["metadata"].get("namespace", namespace) for document in documents)}
     kube.apply(CHART / "crds")
-    kube.apply(*({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}} for space in sorted(spaces)))
+    kube.apply(restricted(namespace))
+    for space in {document["metadata"].get("namespace", namespace) for document in documents} - {namespace}:
+        make_namespace(kube, space)
     kube.apply(*(document for document in documents if pods or document["kind"] != "Deployment"))
     account = one(documents, "ServiceAccount")["metadata"]["name"]
     config = kube.directory / f"{namespace}-{name}-config.yaml"
     config.write_text(one(documents, "ConfigMap")["data"]["config.yaml"])
     return Installed(documents, kube.service_account(namespace, account), config)
+
+
+def restricted(namespace: str) -> Raw:
+    """A namespace that takes only pods which Pod Security calls restricted."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/enforce-version": "latest"}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
+
+
+def make_namespace(kube: Kube, namespace: str) -> None:
+    """Where it is not there yet."""
+    try:
+        kube.api.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    except KubeRefused as error:
+        if error.status != HTTPStatus.CONFLICT:
+            raise
 
 
 def one(documents: list[Raw], kind: str) -> Raw:
