@@ -10,6 +10,7 @@ from time import monotonic
 from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_type, stop_when_event_set, wait_random_exponential
 
 from rollout_controller.api.names import Key, Raw
+from rollout_controller.cluster.backoff import at_least_as_asked
 from rollout_controller.cluster.store import Expired, Kind, ObjectStore, StoreError, Unavailable, WatchEvent
 
 WATCH_S = 300.0
@@ -19,6 +20,9 @@ LONGEST_WAIT_S = 10.0
 """Back-off between tries while the store does not answer: random up to the first, doubled each time, up to the longest."""
 LASTED_S = 10.0
 """A watch that ends in an error after it worked for this long is opened anew at once."""
+RELIST_S = 600.0
+"""Everything is read again this often. Where an API server's database was restored from a backup, its versions have gone back,
+and a watch from the version we know says nothing, for ever."""
 STOP_S = 0.9
 
 
@@ -125,11 +129,13 @@ class Feeder:
         self._on_change = on_change
         self._keep = keep
         self._position: int | None = None
+        self._furthest = -1
+        self._listed_at = float("-inf")
         self._stream: Iterator[WatchEvent] | None = None
         self._lock = threading.Lock()
         self._again = Retrying(
             retry=retry_if_exception_type(StoreError),
-            wait=wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S),
+            wait=at_least_as_asked(wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S)),
             stop=stop_when_event_set(self.stopped),
             sleep=self._sleep,
             before_sleep=self._note,
@@ -158,7 +164,7 @@ class Feeder:
     def _list_and_watch(self) -> None:
         if self.stopped.is_set():
             return
-        if self._position is None:
+        if self._position is None or monotonic() - self._listed_at > RELIST_S:
             self._list()
         opened_at = monotonic()
         try:
@@ -180,8 +186,11 @@ class Feeder:
         with self._lock:
             before = self.documents
             newer = {key: document for key, document in before.items() if _version(document) > position}  # put meanwhile
+            if position < self._furthest:  # the store has lost its newest changes: what we know of them never was
+                newer = {}
             self.documents = {**there, **newer}
-            self._position = position
+            self._position = self._furthest = position
+            self._listed_at = monotonic()
         self._sign_of_life()
         self.synced.set()
         for key in before.keys() | self.documents.keys():
@@ -196,6 +205,7 @@ class Feeder:
             while not self.stopped.is_set():
                 event = next(self._stream, None)
                 if event is None:
+                    self._sign_of_life()  # it was ended as it should
                     break
                 count += 1
                 self._sign_of_life()
@@ -210,7 +220,7 @@ class Feeder:
         version = int(event.resource_version)
         key = _key(event.document) if event.type != "BOOKMARK" else None
         with self._lock:
-            self._position = version
+            self._position = self._furthest = version
             if key is None or version <= self._held(key):  # known already: this process wrote it and has `put` it here
                 return
             if event.type == "DELETED":

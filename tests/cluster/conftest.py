@@ -1,24 +1,12 @@
-"""A real Kubernetes API for the tests of this folder: one for each process that tests."""
+"""The real Kubernetes API (`kube` in tests/conftest.py) with what tests of this folder need beside it."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
 
 import pytest
 
-from rollout_controller.lab import procfs
 from rollout_controller.lab.kube import Kube
-
-
-@pytest.fixture(scope="session")
-def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kube]:
-    """etcd and kube-apiserver with RBAC; Istio's VirtualService is a kind that it knows."""
-    directory = tmp_path_factory.mktemp("kube")
-    with Kube(directory, say=print) as kube:
-        kube.apply_istio_crds("virtualservices")
-        yield kube
-    assert procfs.marked(str(directory)) == ()
 
 
 @pytest.fixture(scope="session")

@@ -49,6 +49,11 @@ class Installed:
     kubeconfig: Path
     config: Path
 
+    def config_with(self, path: Path, changes: Mapping[str, Any]) -> Path:
+        """A copy at `path` with what is different on this machine, for example {"metrics": {"host": "127.0.0.1", "port": 0}}."""
+        path.write_text(yaml.safe_dump(_over(yaml.safe_load(self.config.read_text()), changes)))
+        return path
+
 
 def install_chart(
     kube: Kube,

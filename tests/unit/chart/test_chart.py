@@ -288,6 +288,7 @@ def test_what_has_no_default_is_asked_for() -> None:
         ({"triton": {"url": "http://triton:8000"}}, "at '/triton/url': 'http://triton:8000' does not match pattern"),
         ({"image": {"repository": "triton:1"}}, "at '/image/repository': 'triton:1' does not match pattern"),
         ({"image": {"pullPolicy": "always"}}, "at '/image/pullPolicy': value must be one of 'Always', 'IfNotPresent', 'Never'"),
+        ({"lease": {"duration": "500ms"}}, "at '/lease/duration': '500ms' does not match pattern"),
         ({"metrics": {"port": 80}}, "at '/metrics/port': minimum: got 80, want 1,024"),
         ({"workloads": {"manage": "yes"}}, "at '/workloads/manage': got string, want boolean"),
         ({"runAsUser": 0}, "at '/runAsUser': minimum: got 0, want 1"),
@@ -309,3 +310,24 @@ def test_every_value_is_known_to_the_schema() -> None:
     for name, part in schema["properties"].items():
         if "properties" in part and name != "resources":
             assert set(part["properties"]) == set(values[name]), name
+
+
+def test_what_a_platform_asks_of_pods_gets_there() -> None:
+    spread = one(render(), "Deployment")["spec"]["template"]["spec"]
+    assert {rule["whenUnsatisfiable"] for rule in spread["topologySpreadConstraints"]} == {"ScheduleAnyway"}
+    given: Raw = {
+        "podLabels": {"sidecar.istio.io/inject": "true"},
+        "podAnnotations": {"team": "vision"},
+        "nodeSelector": {"pool": "system"},
+        "tolerations": [{"operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "priorityClassName": "high",
+        "imagePullSecrets": [{"name": "pull"}],
+        "terminationGracePeriodSeconds": 30,
+    }
+    template = one(render(given), "Deployment")["spec"]["template"]
+    assert template["metadata"]["labels"]["sidecar.istio.io/inject"] == "true"
+    assert template["metadata"]["annotations"]["team"] == "vision"
+    names = ("nodeSelector", "tolerations", "affinity", "priorityClassName", "imagePullSecrets", "terminationGracePeriodSeconds")
+    assert {name: template["spec"][name] for name in names} == {name: given[name] for name in names}
+    assert "topologySpreadConstraints" not in template["spec"]
