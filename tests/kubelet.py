@@ -19,7 +19,7 @@ def spec(**changes: Any) -> Raw:
     return {"slots": slots, "deploy": {"image": TEMPLATE, "timeout": "5m"}, "scale": {"idle": 0, "idleAfter": "2m"}, **changes}
 
 
-def deployment(slot: str, *, replicas: int, version: str = "1") -> Raw:
+def deployment(slot: str, *, replicas: int, version: str = "1", namespace: str = "vision") -> Raw:
     """A Deployment as a user applies it: Triton, and a sidecar from elsewhere."""
     containers = [
         {"name": "metrics", "image": "prom/statsd-exporter:v0.28"},
@@ -31,7 +31,7 @@ def deployment(slot: str, *, replicas: int, version: str = "1") -> Raw:
         "kind": "Deployment",
         "metadata": {
             "name": f"triton-{slot}",
-            "namespace": "vision",
+            "namespace": namespace,
             "annotations": {"deployment.kubernetes.io/revision": "1"},
         },
         "spec": {

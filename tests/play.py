@@ -30,12 +30,12 @@ KEY = Key("vision", "resnet50")
 ROUTE = Key("vision", "triton")
 
 
-def documents() -> tuple[Raw, Raw, Raw]:
+def documents(namespace: str = KEY.namespace) -> tuple[Raw, Raw, Raw]:
     """The rollout, its policy and its route, as a user applies them."""
     rollout: Raw = {
         "apiVersion": "rollouts.triton.dev/v1alpha1",
         "kind": "TritonRollout",
-        "metadata": {"name": KEY.name, "namespace": KEY.namespace},
+        "metadata": {"name": KEY.name, "namespace": namespace},
         "spec": {
             "policy": "story",
             "route": {"virtualService": "triton"},
@@ -44,7 +44,7 @@ def documents() -> tuple[Raw, Raw, Raw]:
         },
     }
     rules = policy().to_raw()
-    rules["metadata"] = {"name": "story", "namespace": KEY.namespace}
+    rules["metadata"] = {"name": "story", "namespace": namespace}
     destinations = [
         {"destination": {"host": "triton-blue"}, "weight": 100},
         {"destination": {"host": "triton-green"}, "weight": 0},
@@ -52,7 +52,7 @@ def documents() -> tuple[Raw, Raw, Raw]:
     route: Raw = {
         "apiVersion": "networking.istio.io/v1",
         "kind": "VirtualService",
-        "metadata": {"name": "triton", "namespace": "vision", "labels": {"team": "vision"}},
+        "metadata": {"name": "triton", "namespace": namespace, "labels": {"team": "vision"}},
         "spec": {"hosts": ["*"], "http": [{"name": "resnet50", "route": destinations, "timeout": "2s"}]},
     }
     return rollout, rules, route
@@ -61,11 +61,17 @@ def documents() -> tuple[Raw, Raw, Raw]:
 class Play:
     """A rollout in a store and a world; `start` makes a new controller, which knows only what the store knows."""
 
-    def __init__(self, path: Path, world: World, spec: Raw | None = None) -> None:
-        """`spec`: parts of the rollout's spec that are others than usual; with workloads, `deploy_pods` makes them."""
-        self.store = LocalStore(path)
+    def __init__(
+        self, place: Path | ObjectStore, world: World, spec: Raw | None = None, *, namespace: str = KEY.namespace
+    ) -> None:
+        """In a local store at a path, or in another one.
+
+        `spec`: parts of the rollout's spec that are others than usual; with workloads, `deploy_pods` makes them.
+        """
+        self.store: ObjectStore = LocalStore(place) if isinstance(place, Path) else place
+        self.namespace, self.key = namespace, Key(namespace, KEY.name)
         self.world = world
-        rollout, rules, route = documents()
+        rollout, rules, route = documents(namespace)
         rollout["spec"].update(spec or {})
         self.kubelet = kubelet.Kubelet(world)
         self.store.create(POLICY, rules)
@@ -100,24 +106,25 @@ class Play:
     def deploy_pods(self, **replicas: int) -> None:
         """Deployments for both slots, with pods that are up."""
         for slot, count in replicas.items():
-            self.kubelet.begin(slot, self.store.create(DEPLOYMENT, kubelet.deployment(slot, replicas=count)))
+            document = kubelet.deployment(slot, replicas=count, namespace=self.namespace)
+            self.kubelet.begin(slot, self.store.create(DEPLOYMENT, document))
         self.play_kubernetes()
 
     def deployment(self, slot: str) -> Raw:
-        return self.store.get(DEPLOYMENT, Key(KEY.namespace, f"triton-{slot}"))
+        return self.store.get(DEPLOYMENT, Key(self.namespace, f"triton-{slot}"))
 
     def play_kubernetes(self) -> None:
         """Bring pods and statuses up to the world's time."""
-        for document in self.store.list(DEPLOYMENT).items:
+        for document in self.store.list(DEPLOYMENT, self.namespace).items:
             meta = document["metadata"]
             status = self.kubelet.status(meta["name"].removeprefix("triton-"), document)
             self.store.replace_status(DEPLOYMENT, Key(meta["namespace"], meta["name"]), status, meta["resourceVersion"])
 
     def weights(self) -> Mapping[str, int]:
-        return mesh.read_weights(self.rollout().spec, self.store.get(VIRTUAL_SERVICE, ROUTE))
+        return mesh.read_weights(self.rollout().spec, self.store.get(VIRTUAL_SERVICE, Key(self.namespace, ROUTE.name)))
 
     def rollout(self) -> TritonRollout:
-        return parse(TritonRollout, self.store.get(ROLLOUT, KEY))
+        return parse(TritonRollout, self.store.get(ROLLOUT, self.key))
 
     @property
     def status(self) -> RolloutStatus:
@@ -162,7 +169,7 @@ class Play:
 
     def annotate(self, **annotations: str) -> None:
         names = {"version": ANNOTATION_VERSION, "request": ANNOTATION_REQUEST, "command": ANNOTATION_COMMAND}
-        raw: dict[str, Any] = self.store.get(ROLLOUT, KEY)
+        raw: dict[str, Any] = self.store.get(ROLLOUT, self.key)
         mine = {names[short]: text for short, text in annotations.items()}
         raw["metadata"]["annotations"] = {**(raw["metadata"].get("annotations") or {}), **mine}
         self.store.replace(ROLLOUT, raw)
@@ -173,7 +180,7 @@ class Play:
         """Turn until it asks to look later than now."""
         for _ in range(limit):
             self.play_kubernetes()
-            again = self.reconciler.reconcile(KEY)
+            again = self.reconciler.reconcile(self.key)
             if again is None or again > self.world.now:
                 return
         raise AssertionError(f"{limit} turns at one instant: a hot loop")

@@ -43,13 +43,12 @@ def sized(turn: Turn, decision: Decision) -> Decision:
     scale = turn.rollout.spec.scale
     if scale is None or decision.status.stable_slot is None:
         return decision
-    status = decision.status
-    if status.attempt is not None and (full := _full(turn)) != status.attempt.stable_replicas:
+    status, after = decision.status, replace(turn, status=decision.status)
+    if status.attempt is not None and (full := _full(after)) != status.attempt.stable_replicas:
         status = evolve(status, attempt=evolve(status.attempt, stable_replicas=full))
-    decision = replace(decision, status=status)
+        decision, after = replace(decision, status=status), replace(turn, status=status)
     if decision.move is not None:
         return decision
-    after = replace(turn, status=status)
     if status.attempt is not None:
         return replace(decision, does=(*decision.does, *_up(after, decision.does)))
     due = _idle_at(after)

@@ -26,7 +26,7 @@ READ = {"get", "list", "watch"}
 RULES = {
     ("rollouts.triton.dev", "tritonrollouts", ""): READ,
     ("rollouts.triton.dev", "rolloutpolicies", ""): READ,
-    ("rollouts.triton.dev", "tritonrollouts/status", ""): {"update"},
+    ("rollouts.triton.dev", "tritonrollouts/status", ""): {"patch"},
     ("networking.istio.io", "virtualservices", ""): READ | {"patch"},
     ("events.k8s.io", "events", ""): {"create", "patch"},
 }
@@ -111,7 +111,8 @@ def test_the_account_can_do_its_work_and_no_more(kube: Kube, wide: tuple[KubeApi
     rollout = kube.api.call("POST", f"{GROUP}/namespaces/{namespace}/tritonrollouts", documents.rollout(namespace))
     path = f"{GROUP}/namespaces/{namespace}/tritonrollouts/resnet50"
     assert api.get(f"{GROUP}/tritonrollouts")["items"]
-    written = api.call("PUT", f"{path}/status", {**rollout, "status": {"phase": "Idle"}})
+    status = [{"op": "add", "path": "/status", "value": {"phase": "Idle"}}]
+    written = api.call("PATCH", f"{path}/status", status, content_type="application/json-patch+json")
     assert written["status"] == {"phase": "Idle"}
     refused(api, "PUT", path, rollout)
     refused(api, "DELETE", path)

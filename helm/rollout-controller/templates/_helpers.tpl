@@ -79,7 +79,7 @@ namespaces: {{ toJson .Values.namespaces }}
   verbs: [get, list, watch]
 - apiGroups: [rollouts.triton.dev]
   resources: [tritonrollouts/status]
-  verbs: [update]
+  verbs: [patch]
 - apiGroups: [networking.istio.io]
   resources: [virtualservices]
   verbs: [get, list, watch, patch]

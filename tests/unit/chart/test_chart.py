@@ -19,7 +19,7 @@ READ = ("get", "list", "watch")
 RIGHTS = {
     ("rollouts.triton.dev", "tritonrollouts"): {*READ},
     ("rollouts.triton.dev", "rolloutpolicies"): {*READ},
-    ("rollouts.triton.dev", "tritonrollouts/status"): {"update"},
+    ("rollouts.triton.dev", "tritonrollouts/status"): {"patch"},
     ("networking.istio.io", "virtualservices"): {*READ, "patch"},
     ("events.k8s.io", "events"): {"create", "patch"},
 }

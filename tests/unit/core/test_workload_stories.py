@@ -63,6 +63,15 @@ def test_an_image_is_brought_up_sized_by_its_weight_promoted_and_the_old_one_sca
     told.check("image-good")
 
 
+def test_a_version_asked_for_before_the_first_look_is_brought_up() -> None:
+    told = Story(World(behaviours=dict(WORLD)), policy(), kubelet.spec())
+    told.deploy_pods(blue=4, green=0)
+    ask(told, "2")
+    assert replicas(told) == {"blue": 4, "green": 1}
+    assert told.status.attempt is not None
+    assert told.status.attempt.stable_replicas == 4
+
+
 def test_a_bad_image_is_rolled_back_at_once_and_scaled_down_later() -> None:
     told = ask(story(), "3")
     assert told.run_until_rest() is Phase.ROLLED_BACK
