@@ -80,6 +80,7 @@ class Play:
         self.world.weights = self.weights
         self.told: list[Tell] = []
         self.invalid_documents: list[InvalidDocument] = []
+        self.refusals: list[Exception] = []
         self.start(self.store)
 
     def start(self, store: ObjectStore) -> None:
@@ -97,8 +98,11 @@ class Play:
         except NotFound:
             return None
 
-    def synced(self, kind: Kind) -> bool:
-        return kind is not None
+    def synced(self, kind: Kind, namespace: str | None = None) -> bool:
+        return True
+
+    def refused(self, kind: Kind, namespace: str | None = None) -> str | None:
+        return None
 
     def keys(self, kind: Kind) -> tuple[Key, ...]:
         return tuple(Key(each["metadata"]["namespace"], each["metadata"]["name"]) for each in self.store.list(kind).items)
@@ -158,6 +162,9 @@ class Play:
 
     def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan) -> None:
         pass
+
+    def turn_refused(self, rollout: TritonRollout, error: Exception) -> None:
+        self.refusals.append(error)
 
     def gone(self, key: Key) -> None:
         pass

@@ -155,6 +155,10 @@ def _apply(parser: argparse.ArgumentParser) -> None:
 
 
 def _controller(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="run on a cluster, with this configuration (docs/kubernetes.md)")
+    parser.add_argument(
+        "--namespaces", metavar="NS,NS", help="on a cluster: only these (default: those of the configuration, else all)"
+    )
     parser.add_argument("--log-format", choices=("console", "json"), help="default: console on a terminal, else json")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     parser.add_argument("--metrics-port", type=int, metavar="PORT", help="for /metrics, /healthz, /readyz; 0 takes a free one")
@@ -224,7 +228,14 @@ COMMANDS: tuple[Command, ...] = (
         ("apply -f policy.yaml rollout.yaml", "cat rollout.yaml | rollouts --local .lab apply -f -"),
         _apply,
     ),
-    Command("controller", "run", "the controller itself", "", ("controller",), _controller),
+    Command(
+        "controller",
+        "run",
+        "the controller itself",
+        "On a folder (--local DIR), or with --config FILE on a cluster: that of --kubeconfig and --context, in a pod its own.",
+        ("--local .lab controller", "controller --config config.yaml --context staging --namespaces vision,text"),
+        _controller,
+    ),
     Command(
         "lab",
         "run",
@@ -261,8 +272,10 @@ def parser() -> argparse.ArgumentParser:
 
 def _common(parser: argparse.ArgumentParser, default: str | None) -> None:
     group = parser.add_argument_group("everywhere")
-    group.add_argument("--local", metavar="DIR", default=default, help="documents in DIR/rollouts.db, no cluster")
     group.add_argument("-n", "--namespace", metavar="NS", default=default, help="only this namespace")
+    group.add_argument("--context", metavar="NAME", default=default, help="this context of the kubeconfig")
+    group.add_argument("--kubeconfig", metavar="FILE", default=default, help="this kubeconfig (default: $KUBECONFIG)")
+    group.add_argument("--local", metavar="DIR", default=default, help="documents in DIR/rollouts.db, no cluster")
     group.add_argument("--plain", action="store_true", default=default or False, help="no colours, no bars")
 
 

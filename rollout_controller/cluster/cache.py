@@ -11,7 +11,7 @@ from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_ty
 
 from rollout_controller.api.names import Key, Raw
 from rollout_controller.cluster.backoff import at_least_as_asked
-from rollout_controller.cluster.store import Expired, Kind, ObjectStore, StoreError, Unavailable, WatchEvent
+from rollout_controller.cluster.store import Expired, Kind, ObjectStore, Refused, StoreError, Unavailable, WatchEvent
 
 WATCH_S = 300.0
 """A watch is opened anew after this long."""
@@ -84,6 +84,10 @@ class DocumentCache:
         """Why the kind cannot be read at present; None while all is well."""
         return self._feeders[kind].problem
 
+    def refused(self, kind: Kind) -> bool:
+        """Whether it cannot be read because the store refuses it: a person must act, and then it goes on by itself."""
+        return self._feeders[kind].refused
+
     def start(self) -> None:
         """Starts one thread a kind."""
         for kind, feeder in self._feeders.items():
@@ -91,10 +95,14 @@ class DocumentCache:
             self._threads.append(threading.Thread(target=self._feed, args=(name, feeder), name=name, daemon=True))
             self._threads[-1].start()
 
-    def stop(self) -> None:
-        """Ends all feeders, within a second."""
+    def end(self) -> None:
+        """Tells all feeders to end; `stop` waits for it, too."""
         for feeder in self._feeders.values():
             feeder.stop()
+
+    def stop(self) -> None:
+        """Ends all feeders, within a second."""
+        self.end()
         ends = monotonic() + STOP_S
         for thread in self._threads:
             thread.join(max(0.0, ends - monotonic()))
@@ -123,6 +131,7 @@ class Feeder:
         self.stopped = threading.Event()
         self.alive_at = float("-inf")
         self.problem: str | None = None
+        self.refused = False
         self._store = store
         self._kind = kind
         self._namespace = namespace
@@ -234,10 +243,11 @@ class Feeder:
 
     def _sign_of_life(self) -> None:
         self.alive_at = monotonic()
-        self.problem = None
+        self.problem, self.refused = None, False
 
     def _note(self, state: RetryCallState) -> None:
-        self.problem = str(state.outcome.exception()) if state.outcome else None
+        error = state.outcome.exception() if state.outcome else None
+        self.problem, self.refused = None if error is None else str(error), isinstance(error, Refused)
 
     def _sleep(self, seconds: float) -> None:
         self.stopped.wait(seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from rollout_controller.api.meta import Key
@@ -10,6 +9,7 @@ from rollout_controller.api.policy import Guard, RolloutPolicy, Slo
 from rollout_controller.api.rollout import RolloutSpec, TritonRollout
 from rollout_controller.api.status import RolloutStatus
 from rollout_controller.controller.observe import BEFORE_S
+from rollout_controller.controller.tritons import Tritons
 from rollout_controller.controller.workloads import Workloads
 from rollout_controller.core.observation import GaugeReading, SliReading, SlotState, Unknown
 from rollout_controller.core.states import RESTING
@@ -22,12 +22,9 @@ from rollout_controller.triton.prober import Prober
 class LiveSenses:
     """Reads the feeders' memory; `aim` tells them what to keep fresh."""
 
-    def __init__(
-        self, reader: SliReader, prober: Prober, sources: Sources, tritons: Mapping[str, str], workloads: Workloads
-    ) -> None:
+    def __init__(self, reader: SliReader, prober: Prober, sources: Sources, tritons: Tritons, workloads: Workloads) -> None:
         self._reader, self._prober, self._sources = reader, prober, sources
         self._tritons, self._workloads = tritons, workloads
-        """Base URL by host of a slot."""
         self._aimed: dict[Key, tuple[RolloutSpec, RolloutPolicy | Unknown, bool, str | None]] = {}
         """At what the feeders are aimed: as long as that is the same, there is nothing to do."""
 
@@ -42,8 +39,10 @@ class LiveSenses:
         self._aimed[key] = aimed
         model = rollout.spec.deploy.model_repository
         for name, slot in rollout.spec.slots.items():
-            if by_triton(rollout.spec, name) and slot.host in self._tritons:
-                self._prober.want(key, name, self._tritons[slot.host], model.model if model else None, active=active)
+            url = self._tritons(key.namespace, slot.host)
+            if by_triton(rollout.spec, name) and not isinstance(url, Unknown):
+                tried = active and (status.attempt is None or status.attempt.slot == name)
+                self._prober.want(key, name, url, model.model if model else None, active=tried)
         if not active or status.attempt is None or isinstance(policy, Unknown):
             self._reader.forget(key)
             return
@@ -71,10 +70,9 @@ class LiveSenses:
         return both(self._triton(rollout, slot), pods) if by_triton(rollout.spec, slot) else pods
 
     def _triton(self, rollout: TritonRollout, slot: str) -> SlotState:
-        host = rollout.spec.slots[slot].host
-        if host not in self._tritons:
-            known = ", ".join(sorted(self._tritons)) or "none"
-            return SlotState(problem=Unknown("invalid", f"local.yaml names no Triton for host {host!r}; it names {known}"))
+        url = self._tritons(rollout.metadata.namespace, rollout.spec.slots[slot].host)
+        if isinstance(url, Unknown):
+            return SlotState(problem=url)
         return self._prober.state(rollout.metadata.key, slot)
 
     def load(self, rollout: TritonRollout, slot: str, version: str) -> None:

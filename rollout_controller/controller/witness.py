@@ -41,6 +41,9 @@ class LiveWitness:
                 self._specs[key] = rollout.spec
                 self._users["VirtualService", Key(key.namespace, rollout.spec.route.virtual_service)].add(key)
                 self._users["RolloutPolicy", Key(key.namespace, rollout.spec.policy)].add(key)
+                for slot in rollout.spec.slots.values():
+                    if slot.workload is not None:
+                        self._users[slot.workload.kind, Key(key.namespace, slot.workload.name)].add(key)
             (self._active.discard if plan.status.phase in RESTING else self._active.add)(key)
         self._senses.aim(rollout, sight.policy, plan.status)
         self._metrics.rollouts.record(key, plan.status, now)
@@ -56,6 +59,10 @@ class LiveWitness:
             self._log.info(
                 "weights written", rollout=str(key), phase=str(plan.status.phase), weights=moved, code=plan.reason.code
             )
+
+    def turn_refused(self, rollout: TritonRollout, error: Exception) -> None:
+        self._metrics.reconcile_errors.labels("stalled").inc()
+        self._log.error("a turn was refused; a person must act", rollout=str(rollout.metadata.key), error=str(error))
 
     def gone(self, key: Key) -> None:
         with self._lock:

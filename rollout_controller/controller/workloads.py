@@ -11,24 +11,22 @@ from rollout_controller import workload
 from rollout_controller.api.meta import Key, Raw
 from rollout_controller.api.rollout import Deploy, TritonRollout
 from rollout_controller.cluster.store import DEPLOYMENT, ROLLOUT, STATEFUL_SET, Kind
+from rollout_controller.controller.observe import Documents, unread
 from rollout_controller.core.observation import SlotState, Unknown, WorkloadState
 
 KINDS = {kind.name: kind for kind in (DEPLOYMENT, STATEFUL_SET)}
 """By the `kind` of a slot's workload."""
 LOCAL = "without a cluster there are no workloads: leave workload, deploy.image and scale out"
+NOT_MANAGED = "this controller does not manage workloads: the chart's value workloads.manage, workloads in its configuration"
 
 Name = tuple[str, Key]
 """Kind and key of a workload."""
 
 
-class AllDocuments(Protocol):
-    """Documents in memory."""
-
-    def get(self, kind: Kind, key: Key) -> Raw | None: ...
+class AllDocuments(Documents, Protocol):
+    """Documents in memory, and which there are."""
 
     def keys(self, kind: Kind) -> tuple[Key, ...]: ...
-
-    def synced(self, kind: Kind) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,9 @@ class Workloads:
         if self._none is not None:
             return _without(Unknown("invalid", f"{words} is named, and {self._none}"))
         kind, place = KINDS[named.kind], Key(key.namespace, named.name)
-        if not (self._documents.synced(kind) and self._documents.synced(ROLLOUT)):
-            return _without(Unknown("not-read-yet", f"the {kind.plural} are not read yet"))
+        problem = unread(self._documents, kind, key.namespace) or unread(self._documents, ROLLOUT, key.namespace)
+        if problem is not None:
+            return _without(problem)
         document = self._documents.get(kind, place)
         if document is None:
             return _without(Unknown("not-found", f"there is no {words} in namespace {key.namespace}"))
@@ -85,11 +84,6 @@ class Workloads:
                 self._users.setdefault(name, set()).add(key)
             if names:
                 self._names[key] = names
-
-    def users_of(self, kind: Kind, key: Key) -> tuple[Key, ...]:
-        """The rollouts that name a workload."""
-        with self._lock:
-            return tuple(self._users.get((kind.name, key), ()))
 
     def answered(self, rollout: TritonRollout, slot: str, version: str | None, refusal: str | None) -> None:
         """What became of a change that was made for `version`; None: it was taken."""

@@ -14,7 +14,7 @@ class Unknown:
     """Something that could not be read: a code from a short list, a sentence with what was met, and since when.
 
     Codes: `no-answer` (refused, timeout), `server-error`, `partial` (warnings, partial response), `no-data` (empty or
-    stale), `bad-data` (NaN, negative, bad > total), `not-read-yet`, `not-found`, `invalid`.
+    stale), `bad-data` (NaN, negative, bad > total), `not-read-yet`, `not-found`, `invalid`, `refused` (may not be read).
     """
 
     code: str

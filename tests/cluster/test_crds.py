@@ -23,12 +23,13 @@ from rollout_controller.lab.kube_api import KubeRefused
 from tests.contract import documents
 from tests.play import KEY, Play
 from tests.support.bad_documents import BAD, Bad
+from tests.support.chart import CHART, apply_crds
 from tests.world import Behaviour, World
 
 pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).parents[2]
-CRDS = ROOT / "helm" / "rollout-controller" / "crds"
+CRDS = CHART / "crds"
 GROUP = "/apis/rollouts.triton.dev/v1alpha1"
 NAMESPACE = "crds"
 MANIFESTS = sorted([*(ROOT / "policies").glob("*.yaml"), *(ROOT / "mesh").glob("*.yaml")])
@@ -36,9 +37,8 @@ MANIFESTS = sorted([*(ROOT / "policies").glob("*.yaml"), *(ROOT / "mesh").glob("
 
 @pytest.fixture(scope="module")
 def api(kube: Kube) -> Kube:
-    """The API server with our CRDs and Istio's VirtualService, and a namespace for these tests."""
-    kube.apply(CRDS)
-    kube.apply_istio_crds("virtualservices")
+    """The API server with our CRDs, and a namespace for these tests."""
+    apply_crds(kube)
     kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     return kube
 

@@ -97,7 +97,7 @@ def _begin(turn: Turn) -> Decision:
     if turn.policy is None:
         return _blocked(turn, explain.policy_problem(turn.policy_problem))
     for name, state in turn.seen.slots.items():
-        if state.problem is not None and state.problem.code == "invalid":
+        if state.problem is not None and state.problem.code in ("invalid", "refused"):
             return _blocked(turn, slot_problem(name, state.problem.sentence))
     number = turn.status.attempt_count + 1
     slot = turn.rollout.spec.other(turn.stable)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -346,3 +348,10 @@ def test_a_watch_starts_from_a_resource_version_only(server: FaultServer, store:
     with pytest.raises(Refused, match="no resourceVersion"):
         next(store.watch(POLICY, None, "x&limit=1", 5))
     assert server.seen == []
+
+
+def test_the_store_itself_costs_no_client(tmp_path: Path) -> None:
+    """The CLI brings a lighter connection: the store must not import the official client, nor urllib3."""
+    heavy = "{'kubernetes', 'urllib3', 'requests', 'tenacity', 'jsonpatch'}"
+    code = f"import sys, rollout_controller.cluster.kubernetes; print(sorted({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout == "[]\n"

@@ -13,6 +13,7 @@ from rollout_controller.api.names import ANNOTATION_SCALED
 from rollout_controller.api.status import Phase
 from rollout_controller.cluster.store import DEPLOYMENT, ROLLOUT, Conflict, Kind, PatchOp, Refused, Unavailable
 from rollout_controller.controller.senses import LiveSenses
+from rollout_controller.controller.tritons import by_name
 from rollout_controller.controller.workloads import LOCAL, Workloads
 from rollout_controller.core.observation import Unknown
 from rollout_controller.slo.prometheus import Prometheus
@@ -20,7 +21,7 @@ from rollout_controller.slo.reader import SliReader
 from rollout_controller.slo.sources import load_sources
 from rollout_controller.triton.prober import Prober
 from tests import kubelet
-from tests.play import KEY, Play, documents
+from tests.play import Play, documents
 from tests.unit.controller.test_kill import DeadlyStore
 from tests.world import Behaviour, World
 
@@ -194,16 +195,19 @@ def test_a_workload_that_two_rollouts_name_is_changed_by_neither(tmp_path: Path)
 
 def test_who_names_a_workload_is_kept_up_to_date(tmp_path: Path) -> None:
     played = play(tmp_path)
-    green, blue, other = Key("vision", "triton-green"), Key("vision", "triton-blue"), Key("vision", "bert")
-    assert played.workloads.users_of(DEPLOYMENT, green) == (KEY,)
+    other = Key("vision", "bert")
+
+    def problems() -> list[str]:
+        states = {slot: played.workloads.state(played.rollout(), slot) for slot in ("blue", "green")}
+        return [slot for slot, state in states.items() if state.problem is not None]
+
+    assert problems() == []
     played.workloads.note(other, second_rollout())
-    assert set(played.workloads.users_of(DEPLOYMENT, green)) == {KEY, other}
+    assert problems() == ["green"]
     played.workloads.note(other, second_rollout(workload="triton-blue"))
-    assert set(played.workloads.users_of(DEPLOYMENT, blue)) == {KEY, other}
-    assert played.workloads.users_of(DEPLOYMENT, green) == (KEY,)
+    assert problems() == ["blue"]
     played.workloads.note(other, {"spec": {"slots": ["garbled"]}})
-    played.workloads.forget(KEY)
-    assert played.workloads.users_of(DEPLOYMENT, green) == played.workloads.users_of(DEPLOYMENT, blue) == ()
+    assert problems() == []
 
 
 def test_without_a_cluster_a_workload_is_refused_in_words(tmp_path: Path) -> None:
@@ -221,7 +225,7 @@ def test_without_a_cluster_a_workload_is_refused_in_words(tmp_path: Path) -> Non
 
 def test_nothing_is_decided_on_workloads_that_are_not_read_yet(tmp_path: Path) -> None:
     played = play(tmp_path)
-    played.synced = lambda kind: kind is not DEPLOYMENT  # type: ignore[method-assign]
+    played.synced = lambda kind, namespace=None: kind is not DEPLOYMENT  # type: ignore[method-assign]
     ask(played, "2")
     run(played, 30)
     assert played.status.phase is Phase.IDLE
@@ -240,7 +244,7 @@ def test_triton_is_asked_only_where_its_answer_is_needed(tmp_path: Path) -> None
 
     sources = load_sources()
     reader = SliReader(Prometheus("http://127.0.0.1:1"), sources, window_s=5.0, lag_s=1.0)
-    tritons = {"triton-blue": "http://127.0.0.1:1", "triton-green": "http://127.0.0.1:2"}
+    tritons = by_name({"triton-blue": "http://127.0.0.1:1", "triton-green": "http://127.0.0.1:2"})
     senses = LiveSenses(reader, Ears(on_change=lambda _key: None), sources, tritons, played.workloads)
     senses.aim(played.rollout(), Unknown("not-found", "no policy"), played.status)
     assert wanted == []
