@@ -11,6 +11,9 @@ from rollout_controller.api.quantities import parse_instant
 from rollout_controller.api.rollout import Deploy
 from rollout_controller.core.observation import SlotState, Unknown, WorkloadState
 
+MOST_WORDS = 300
+"""Characters of a message of Kubernetes that are passed on."""
+
 
 class WorkloadProblem(Exception):
     """The workload cannot be used as it stands; the text says what to mend."""
@@ -128,7 +131,7 @@ def _trouble(deploy: Deploy, spec: Raw, status: Raw) -> str:
     if deploy.image is not None and partition:
         return f"its updateStrategy keeps pods below partition {partition} as they are"
     refused = _condition(status, "ReplicaFailure")
-    return str(refused.get("message") or "") if refused.get("status") == "True" else ""
+    return _shortened(str(refused.get("message") or "")) if refused.get("status") == "True" else ""
 
 
 def _failure(document: Raw) -> tuple[str | None, float | None]:
@@ -140,7 +143,12 @@ def _failure(document: Raw) -> tuple[str | None, float | None]:
         since = parse_instant(condition.get("lastUpdateTime") or condition.get("lastTransitionTime"))
     except ValueError:
         since = None
-    return str(condition.get("message") or "ProgressDeadlineExceeded"), since
+    return _shortened(str(condition.get("message") or "ProgressDeadlineExceeded")), since
+
+
+def _shortened(words: str) -> str:
+    """Kubernetes lists all that is wrong with a pod; a person reads the beginning."""
+    return words if len(words) <= MOST_WORDS else f"{words[: MOST_WORDS - 3]}..."
 
 
 def _container(deploy: Deploy, document: Raw) -> int:

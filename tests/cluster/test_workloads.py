@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from rollout_controller import workload
 from rollout_controller.api.meta import Key, Raw
-from rollout_controller.api.names import ANNOTATION_SCALED
+from rollout_controller.api.names import ANNOTATION_SCALED, ANNOTATION_VERSION
 from rollout_controller.api.status import Phase
 from rollout_controller.cluster.kubernetes import KubernetesStore
 from rollout_controller.cluster.official import OfficialTransport
-from rollout_controller.cluster.store import DEPLOYMENT, ObjectStore
+from rollout_controller.cluster.store import DEPLOYMENT, ROLLOUT, ObjectStore
 from rollout_controller.controller.workloads import KINDS
 from rollout_controller.core.observation import SlotState
 from rollout_controller.core.states import RESTING
@@ -24,6 +25,8 @@ from rollout_controller.lab.kube import Kube
 from tests import kubelet
 from tests.play import Play
 from tests.support.chart import Installed, install_chart, restricted
+from tests.support.replicas import stage
+from tests.support.watching import soon
 from tests.world import Behaviour, World
 
 pytestmark = pytest.mark.cluster
@@ -92,6 +95,13 @@ def make(admin: ObjectStore, kind: str, slot: str, namespace: str, *, replicas: 
     if kind == "StatefulSet":
         document["spec"] |= {"serviceName": f"triton-{slot}", "podManagementPolicy": "Parallel"}
     admin.create(KINDS[kind], document)
+
+
+def free(namespace: str) -> Raw:
+    """A namespace that takes any pod."""
+    made = restricted(namespace)
+    made["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = "privileged"
+    return made
 
 
 def spec(kind: str = "Deployment", **changes: object) -> Raw:
@@ -166,9 +176,7 @@ def test_pods_that_may_not_be_are_told_in_kubernetes_words(
     played.annotate(version="2", request="run-1")
     played.until(lambda: "violates PodSecurity" in played.status.slots["green"].message)
     assert played.status.phase is Phase.PREPARING
-    free = restricted(namespace)
-    free["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = "privileged"
-    controllers.apply(free)
+    controllers.apply(free(namespace))
     played.until(lambda: played.status.phase is Phase.PROGRESSING)
     assert played.status.slots["green"].message == ""
 
@@ -193,3 +201,32 @@ def test_what_somebody_else_changes_meanwhile_is_kept(admin: ObjectStore, store:
     played.until(lambda: played.status.phase is Phase.SUCCEEDED)
     after = admin.get(DEPLOYMENT, key)
     assert (after["metadata"]["labels"], after["spec"]["replicas"]) == ({"team": "vision"}, 3)
+
+
+# --- as a process ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("managed", [True, False])
+def test_a_controller_process_brings_an_image_up(controllers: Kube, namespace: str, tmp_path: Path, managed: bool) -> None:
+    """It sees pods come by its watch; without the chart's leave it says so and touches nothing."""
+    with stage(controllers, namespace, tmp_path, {"workloads": {"manage": managed}}) as scene:
+        controllers.apply(free(namespace))
+        for slot, replicas in (("blue", 3), ("green", 0)):
+            make(scene.store, "Deployment", slot, namespace, replicas=replicas)
+        rollout = scene.store.get(ROLLOUT, Key(namespace, "resnet50"))
+        rollout["spec"] |= spec()
+        rollout["metadata"]["annotations"] = {ANNOTATION_VERSION: "2"}
+        scene.store.replace(ROLLOUT, rollout)
+        replica = scene.replica("a")
+        replica.wait_acting()
+        if not managed:
+            soon(lambda: scene.status().get("phase") == "Stalled", PATIENCE_S, scene.logs)
+            assert "this controller does not manage workloads" in scene.status()["reason"]["sentence"]
+            assert {resource for _, resource in controllers.calls(replica.user)} & {"deployments", "statefulsets"} == set()
+            return
+        soon(lambda: scene.weights() == (90, 10), PATIENCE_S, lambda: f"{scene.status()}\n{scene.logs()}")
+        assert replica.said("image set") is not None
+        status = scene.status()["slots"]["green"]
+        assert (status["version"], status["replicas"], status["readyReplicas"]) == ("2", 1, 1)
+        assert replica.writes()["patch", "deployments"] == 2, "the image and the replicas, once"
+        assert replica.end() == 0

@@ -88,6 +88,13 @@ def test_what_is_in_the_pods_way(spec: Raw, status: Raw, trouble: str) -> None:
     assert pods(workload.read_slot(IMAGE, document(status, **spec))).trouble.startswith(trouble)
 
 
+def test_a_message_without_end_is_cut() -> None:
+    condition = {"type": "ReplicaFailure", "status": "True", "message": "violates PodSecurity " + "x" * 5000}
+    trouble = pods(workload.read_slot(IMAGE, document({"conditions": [condition]}))).trouble
+    assert len(trouble) == workload.MOST_WORDS
+    assert trouble.endswith("...")
+
+
 def test_kubernetes_gave_up_waiting() -> None:
     condition = {
         "type": "Progressing",
