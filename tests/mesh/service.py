@@ -8,7 +8,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -21,6 +21,7 @@ from rollout_controller.lab import istiod, prometheus
 from rollout_controller.lab.mesh import HOST, NAMESPACE, PREFIX, ROUTE, Mesh
 from tests.support.chart import install_chart
 from tests.support.controller_process import ROOT, ControllerProcess
+from tests.support.rights import Right, without
 
 RELEASE_NAMESPACE = "rollout-system"
 NAME = "classifier"
@@ -112,6 +113,11 @@ class Service:
         """As a node's death would."""
         assert self.controller.end(Signals.SIGKILL) == -Signals.SIGKILL
 
+    def without(self, verb: str, group: str, resource: str) -> AbstractContextManager[None]:
+        """The controller may not do that meanwhile."""
+        roles = [d for d in self.installed.documents if d["kind"] == "Role" and d["metadata"]["namespace"] == NAMESPACE]
+        return without(self.kube, self.user, Right(verb, group, resource, NAMESPACE), roles)
+
     # --- what CI and people do -----------------------------------------------------------------------------------
 
     def ask(self, version: str) -> str:
@@ -135,6 +141,13 @@ class Service:
             assert time.monotonic() < end, f"not within {within_s} s: {what}\n{json.dumps(status)[:2000]}\n{self.log_end()}"
             time.sleep(0.1)
         return status
+
+    def until_weight(self, host: str, weight: int, within_s: float = 60) -> None:
+        """Until Envoy has as much."""
+        end = time.monotonic() + within_s
+        while self.mesh.weights().get(host, 0) < weight:
+            assert time.monotonic() < end, f"{host} never had {weight} %: {json.dumps(self.status())[:2000]}\n{self.log_end()}"
+            time.sleep(0.02)
 
     # --- what is really so ---------------------------------------------------------------------------------------
 

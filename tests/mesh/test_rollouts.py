@@ -81,3 +81,51 @@ def test_harm_is_rolled_back(service: Service, version: str, code: str) -> None:
     assert (ready, message) == ("False", record["reason"]["sentence"])
     assert service.conditions()["Stalled"][0] == "True"
     assert record["reason"]["sentence"] in {event["note"] for event in service.events() if event["type"] == "Warning"}
+
+
+def test_killed_at_each_step_and_started_again(service: Service) -> None:
+    """A good version: the same attempt goes on where it was, with its clock, and Envoy never has more than the next step."""
+    canary, _ = roles(service)
+    number = service.status()["attemptCount"]
+    weights = Weights(service.mesh)
+    request = service.ask("1" if canary == BLUE else "2")
+    for weight in STEPS[:-1]:
+        service.until_weight(canary, weight)
+        service.kill()
+        before = service.status()["attempt"]
+        service.start()
+        after = service.until(lambda status: "attempt" in status, "an attempt that goes on")["attempt"]
+        assert after["id"] == before["id"]
+        if after["step"] == before["step"] and "stepStartedAt" in before:
+            assert after["stepStartedAt"] == before["stepStartedAt"]
+    service.until_weight(canary, 100)
+    service.kill()
+    service.start()
+    status = service.wait(request)
+    assert status["phase"] == "Succeeded"
+    assert service.mesh.weights() == {canary: 100}
+    assert weights.of(canary) == [0, *STEPS]
+    assert status["attemptCount"] == number + 1
+    assert steps_done(status["attempts"][0]) == list(STEPS)
+
+
+def test_killed_in_the_rollback_and_started_again(service: Service) -> None:
+    """Traffic is off the canary, the status does not know it yet, and the controller dies: the next one ends the rollback."""
+    canary, stable = roles(service)
+    weights, number = Weights(service.mesh), service.status()["attemptCount"]
+    request = service.ask("4")
+    service.until_weight(canary, 10)
+    service.kill()
+    service.start()
+    with service.without("patch", "rollouts.triton.dev", "tritonrollouts/status"):
+        service.mesh.wait_weights({stable: 100})
+        service.kill()
+        assert service.status()["phase"] == "Progressing", "it was killed in the middle"
+    service.start()
+    status = service.wait(request)
+    record = status["attempts"][0]
+    assert (status["phase"], record["outcome"], record["reason"]["code"]) == ("RolledBack", "RolledBack", "LatencyViolated")
+    assert status["attemptCount"] == number + 1
+    assert service.mesh.weights() == {stable: 100}
+    never_too_much(weights.of(canary))
+    assert service.conditions()["Ready"] == ("False", record["reason"]["sentence"])
