@@ -11,7 +11,8 @@ import pytest
 
 from rollout_controller.api.meta import ANNOTATION_VERSION
 from rollout_controller.lab.kube import Kube
-from tests.support.replicas import READS, Replica, Stage, stage
+from tests.support.controller_process import READS
+from tests.support.replicas import Replica, Stage, stage
 from tests.support.watching import soon
 from tests.unit.triton.wire_triton import WireTriton, serve
 
