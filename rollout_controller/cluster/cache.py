@@ -10,6 +10,7 @@ from time import monotonic
 from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_type, stop_when_event_set, wait_random_exponential
 
 from rollout_controller.api.names import Key, Raw
+from rollout_controller.cluster.backoff import at_least_as_asked
 from rollout_controller.cluster.store import Expired, Kind, ObjectStore, StoreError, Unavailable, WatchEvent
 
 WATCH_S = 300.0
@@ -114,7 +115,7 @@ class Feeder:
         self._lock = threading.Lock()
         self._again = Retrying(
             retry=retry_if_exception_type(StoreError),
-            wait=wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S),
+            wait=at_least_as_asked(wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S)),
             stop=stop_when_event_set(self.stopped),
             sleep=self._sleep,
             before_sleep=self._note,

@@ -60,7 +60,14 @@ class Expired(StoreError):
 
 
 class Unavailable(StoreError):
-    """The store did not answer, is locked, full or overloaded: try again later."""
+    """The store did not answer, is locked, full or overloaded: try again later.
+
+    `retry_after_s`: seconds before which the store asked not to be asked again; None when it said nothing.
+    """
+
+    def __init__(self, sentence: str, *, retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(sentence)
 
 
 @dataclass(frozen=True)

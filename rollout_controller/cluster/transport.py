@@ -58,7 +58,8 @@ class Transport(Protocol):
 
         Raises:
             NotAStream: the answer's status is not 200.
-            Unavailable: no connection within `connect_s`, nothing for `silence_s`, reset, truncated.
+            Unavailable: no connection within `connect_s`, no answer within as long again, no whole line for `silence_s`, reset,
+                truncated.
             Oversize: a line has more than MAX_LINE_BYTES.
         """
         ...
