@@ -52,8 +52,8 @@ def in_cluster(args: Namespace, cluster: Cluster, shown: Screen) -> Iterator[Ses
         transport = LightTransport(cluster.kubeconfig, cluster.context)
     except NoCluster:
         raise CommandError(
-            f"there is neither a cluster nor a folder with documents: no kubeconfig ($KUBECONFIG, ~/.kube/config; or name one:"
-            f" {program()} --kubeconfig FILE ...), and no {DEFAULT_DIRECTORY}/{DATABASE} (or name its folder: --local DIR)",
+            f"there is no cluster and no folder to ask: no kubeconfig was found ($KUBECONFIG, ~/.kube/config) and no"
+            f" {DEFAULT_DIRECTORY} here; name one: {program()} --kubeconfig FILE ..., or {program()} --local DIR ...",
             Exit.USAGE,
         ) from None
     home = transport.namespace

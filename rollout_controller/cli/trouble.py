@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rollout_controller.cli.exits import CommandError
-from rollout_controller.cluster.store import Forbidden, NotInstalled, Refused, StoreError, Unauthorized, Unavailable
+from rollout_controller.cluster.store import Forbidden, NotInstalled, StoreError, Unauthorized, Unavailable, Untrusted
 
-CHART = "helm install rollout-controller (its chart brings them), or kubectl apply -f helm/rollout-controller/crds"
+CHART = "kubectl apply --server-side -f helm/rollout-controller/crds, or install the chart, which brings them"
 
 
 @contextmanager
@@ -26,14 +26,13 @@ def sentence(error: StoreError, where: str) -> str:
         case Unauthorized():
             return f"the API server does not accept the credentials of {where}: they are wrong or have expired; log in again"
         case Forbidden():
-            in_ = f"-n {error.namespace}" if error.namespace else "-A"
-            return (
-                f"you may not {error.verb} {error.resource}"
-                + (f" in namespace {error.namespace}" if error.namespace else " in all namespaces")
-                + f" ({where}; see kubectl auth can-i {error.verb} {error.resource} {in_})"
-            )
+            space = f"namespace {error.namespace}" if error.namespace else "all namespaces"
+            can_i = f"kubectl auth can-i {error.verb} {error.resource} {f'-n {error.namespace}' if error.namespace else '-A'}"
+            said = f": {error.said}" if error.said else ""
+            return f"you may not {error.verb} {error.resource} in {space} ({where}){said}\nTo see what you may: {can_i}"
         case NotInstalled():
-            return f"the CRDs are not installed: {where} has no {error.kind.plural} of {error.kind.api_version}: {CHART}"
-        case Refused():
-            return str(error)
+            kind = f"{error.kind.plural} ({error.kind.api_version})"
+            return f"the CRDs are not installed: {where} knows no {kind}\nTo install them: {CHART}"
+        case Untrusted():
+            return f"{error} ({where}: its certificate-authority or tls-server-name)"
     return f"{error} ({where})"

@@ -89,7 +89,9 @@ class Shell:
 
 @pytest.fixture
 def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
-    monkeypatch.delenv("ROLLOUTS_LOCAL", raising=False)
+    for variable in ("ROLLOUTS_LOCAL", "KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     directory = tmp_path / "docs"
     directory.mkdir()

@@ -211,7 +211,7 @@ def test_ctrl_c_ends_the_waiting_only(shell: Shell, monkeypatch: pytest.MonkeyPa
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(LocalStore, "watch", interrupt)
+    monkeypatch.setattr(time, "sleep", interrupt)
     code, _, err = shell.run("wait", "resnet50")
     assert code == 130
     assert "Stopped waiting; the rollout goes on by itself" in err

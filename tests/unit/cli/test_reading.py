@@ -106,7 +106,10 @@ def test_explain_and_history(shell: Shell) -> None:
 def test_where_the_documents_are(shell: Shell, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     shell.put("succeeded")
     assert main(["status"]) == 2
-    assert capsys.readouterr().err == "error: a cluster is not supported yet; use --local DIR\n"
+    assert capsys.readouterr().err == (
+        "error: there is no cluster and no folder to ask: no kubeconfig was found ($KUBECONFIG, ~/.kube/config) and no .lab here;"
+        " name one: rollouts --kubeconfig FILE ..., or rollouts --local DIR ...\n"
+    )
     monkeypatch.setenv("ROLLOUTS_LOCAL", str(shell.directory))
     assert main(["status"]) == 0
     monkeypatch.delenv("ROLLOUTS_LOCAL")

@@ -84,7 +84,10 @@ def raised(call: Callable[[], object]) -> StoreError:
         ({"clusters": [{"name": "c", "cluster": {"server": "ftp://x"}}]}, "https://HOST:PORT"),
         ({"clusters": [{"name": "c", "cluster": {"server": 7}}]}, "AttributeError"),
         ({"clusters": [{"name": "c", "cluster": {"server": "https://x", "certificate-authority": "/no/such"}}]}, "/no/such"),
-        ({"clusters": [{"name": "c", "cluster": {"server": "https://x", "certificate-authority-data": "%%%"}}]}, "cannot be used"),
+        (
+            {"clusters": [{"name": "c", "cluster": {"server": "https://x", "certificate-authority-data": "%%%"}}]},
+            "cannot be used",
+        ),
         ({"users": [{"name": "u", "user": {"tokenFile": "/no/such"}}]}, "No such file"),
     ],
 )
@@ -242,7 +245,9 @@ def test_credentials_that_cannot_be_sent_are_not_repeated(tmp_path: Path, server
     assert "credentials" in said
 
 
-@pytest.mark.parametrize("url", ["https://127.0.0.1:1", "http://127.0.0.1:1", "http://no-such-host.invalid", "http://127.0.0.1:99999"])
+@pytest.mark.parametrize(
+    "url", ["https://127.0.0.1:1", "http://127.0.0.1:1", "http://no-such-host.invalid", "http://127.0.0.1:99999"]
+)
 def test_a_server_that_is_not_there_is_named(tmp_path: Path, url: str) -> None:
     store = KubernetesStore(OfficialTransport(kubeconfig(tmp_path / "config", url)), timeout_s=2)
     error = raised(lambda: store.get(POLICY, KEY))
