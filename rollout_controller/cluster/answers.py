@@ -29,8 +29,6 @@ Verb = Literal["get", "list", "watch", "create", "update", "patch", "delete"]
 LONGEST_QUOTE = 400
 """Characters of a message of the API server that are repeated in ours."""
 
-_PATCH_FAILED = "UnexpectedServerResponse"
-"""The cause in a 422 when the operations of a JSON Patch could not be done; what a schema refuses has causes with a field."""
 _FROM_THE_FUTURE = "ResourceVersionTooLarge"
 """The cause in a 504 when the server has not reached a resourceVersion: it was restored from a backup, or lags behind."""
 
@@ -99,8 +97,11 @@ def version_of(request: Request, metadata: Any) -> str:
 
 
 def patch_failed(answer: Answer) -> bool:
-    """Whether a JSON Patch was refused because its operations cannot be done on the object, a `test` among them."""
-    return answer.status == 422 and _PATCH_FAILED in _causes(_json(answer.body))
+    """Whether a JSON Patch was refused because its operations cannot be done on the object, a `test` among them.
+
+    Then `details` is empty; where a schema or an admission rule refuses the result, it names the object and the causes.
+    """
+    return answer.status == 422 and not _details(_json(answer.body))
 
 
 def error_of(request: Request, status: int, body: Raw | None, answer: Answer | None = None) -> StoreError:

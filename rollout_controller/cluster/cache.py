@@ -20,6 +20,9 @@ LONGEST_WAIT_S = 10.0
 """Back-off between tries while the store does not answer: random up to the first, doubled each time, up to the longest."""
 LASTED_S = 10.0
 """A watch that ends in an error after it worked for this long is opened anew at once."""
+RELIST_S = 600.0
+"""Everything is read again this often. Where an API server's database was restored from a backup, its versions have gone back,
+and a watch from the version we know says nothing, for ever."""
 STOP_S = 0.9
 
 
@@ -111,6 +114,8 @@ class Feeder:
         self._namespace = namespace
         self._on_change = on_change
         self._position: int | None = None
+        self._furthest = -1
+        self._listed_at = float("-inf")
         self._stream: Iterator[WatchEvent] | None = None
         self._lock = threading.Lock()
         self._again = Retrying(
@@ -144,7 +149,7 @@ class Feeder:
     def _list_and_watch(self) -> None:
         if self.stopped.is_set():
             return
-        if self._position is None:
+        if self._position is None or monotonic() - self._listed_at > RELIST_S:
             self._list()
         opened_at = monotonic()
         try:
@@ -166,8 +171,11 @@ class Feeder:
         with self._lock:
             before = self.documents
             newer = {key: document for key, document in before.items() if _version(document) > position}  # put meanwhile
+            if position < self._furthest:  # the store has lost its newest changes: what we know of them never was
+                newer = {}
             self.documents = {**there, **newer}
-            self._position = position
+            self._position = self._furthest = position
+            self._listed_at = monotonic()
         self._sign_of_life()
         self.synced.set()
         for key in before.keys() | self.documents.keys():
@@ -182,6 +190,7 @@ class Feeder:
             while not self.stopped.is_set():
                 event = next(self._stream, None)
                 if event is None:
+                    self._sign_of_life()  # it was ended as it should
                     break
                 count += 1
                 self._sign_of_life()
@@ -196,7 +205,7 @@ class Feeder:
         version = int(event.resource_version)
         key = _key(event.document) if event.type != "BOOKMARK" else None
         with self._lock:
-            self._position = version
+            self._position = self._furthest = version
             if key is None or version <= self._held(key):  # known already: this process wrote it and has `put` it here
                 return
             if event.type == "DELETED":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Any
 from urllib.parse import quote
 
 from rollout_controller.api.names import Key, Raw
@@ -62,7 +61,7 @@ class KubernetesStore:
         """Raises AlreadyExists, Refused; NotFound when there is no such namespace. A given status is dropped as by the server."""
         key = admission.key_of(document)
         request = _on("create", kind, key)
-        answer = self._call("POST", _path(kind, key, name=False), self._written_by, _encoded(request, document))
+        answer = self._call("POST", _path(kind, key, name=False), self._written_by, admission.encode(document).encode())
         return document_of(request, body_of(request, answer))
 
     def replace(self, kind: Kind, document: Raw) -> Raw:
@@ -145,11 +144,15 @@ class KubernetesStore:
 
     def _put(self, kind: Kind, key: Key, document: Raw) -> Raw:
         request = _on("update", kind, key)
-        answer = self._call("PUT", _path(kind, key), self._written_by, _encoded(request, document))
+        answer = self._call("PUT", _path(kind, key), self._written_by, admission.encode(document).encode())
         return document_of(request, body_of(request, answer))
 
     def _patch(self, request: Request, path: str, operations: Sequence[PatchOp]) -> Answer:
-        return self._call("PATCH", path, self._written_by, _encoded(request, operations), JSON_PATCH)
+        try:
+            body = json.dumps(operations, allow_nan=False, separators=(",", ":")).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise Refused(f"{request}: the operations are not JSON: {error}") from None
+        return self._call("PATCH", path, self._written_by, body, JSON_PATCH)
 
     def _call(
         self,
@@ -180,10 +183,3 @@ def _path(kind: Kind, key: Key | None, *, name: bool = True) -> str:
         raise NotFound(f"there is no {kind.name} {key}: that is no name")
     path = f"{root}/namespaces/{quote(key.namespace, safe='')}/{kind.plural}"
     return f"{path}/{quote(key.name, safe='')}" if name else path
-
-
-def _encoded(request: Request, value: Any) -> bytes:
-    try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise Refused(f"{request}: it is not JSON: {error}") from None

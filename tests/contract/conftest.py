@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -9,10 +10,14 @@ from uuid import uuid4
 
 import pytest
 
-from rollout_controller.api.names import Key
+from rollout_controller.api.names import Key, Raw
+from rollout_controller.cluster.kubernetes import KubernetesStore
 from rollout_controller.cluster.local import LocalStore
-from rollout_controller.cluster.store import POLICY, ObjectStore
+from rollout_controller.cluster.official import OfficialTransport
+from rollout_controller.cluster.store import POLICY, ROLLOUT, Kind, NotFound, ObjectStore
+from rollout_controller.cluster.transport import Transport
 from tests.contract.documents import policy
+from tests.support.crds import loose_crd
 
 
 class Backend:
@@ -28,7 +33,9 @@ class Backend:
 
 
 @contextmanager
-def local(tmp_path: Path) -> Iterator[Backend]:
+def local(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """A SQLite file that keeps few changes."""
+    tmp_path: Path = request.getfixturevalue("tmp_path")
     opened: list[LocalStore] = []
 
     def connect() -> ObjectStore:
@@ -45,14 +52,47 @@ def local(tmp_path: Path) -> Iterator[Backend]:
         store.close()
 
 
-BACKENDS: dict[str, Callable[[Path], AbstractContextManager[Backend]]] = {
+class MakesNamespaces(KubernetesStore):
+    """Makes the namespace of a document where there is none."""
+
+    def __init__(self, transport: Transport) -> None:
+        super().__init__(transport)
+        self._wire = transport
+
+    def create(self, kind: Kind, document: Raw) -> Raw:
+        try:
+            return super().create(kind, document)
+        except NotFound:
+            namespace = json.dumps({"metadata": {"name": document["metadata"]["namespace"]}}).encode()
+            self._wire.call("POST", "/api/v1/namespaces", body=namespace, timeout_s=10)
+            return super().create(kind, document)
+
+
+@contextmanager
+def kubernetes(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """A real API server, as a user who may do everything."""
+    kube = request.getfixturevalue("kube")
+    kube.apply(*(loose_crd(kind) for kind in (ROLLOUT, POLICY)))
+    opened: list[OfficialTransport] = []
+
+    def connect() -> ObjectStore:
+        opened.append(OfficialTransport(kube.admin))
+        return MakesNamespaces(opened[-1])
+
+    yield Backend(connect, lambda _store: kube.compact())
+    for transport in opened:
+        transport.close()
+
+
+BACKENDS: dict[str, Callable[[pytest.FixtureRequest], AbstractContextManager[Backend]]] = {
     "local": local,
+    "kubernetes": kubernetes,
 }
 
 
-@pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
-    with BACKENDS[request.param](tmp_path) as backend:
+@pytest.fixture(params=["local", pytest.param("kubernetes", marks=pytest.mark.cluster)])
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    with BACKENDS[request.param](request) as backend:
         yield backend
 
 

@@ -44,11 +44,11 @@ class TcpProxy:
 
     @property
     def open(self) -> int:
-        """Connections to clients that are open."""
-        return len(self._open) // 2
+        """Connections that are open, on both sides."""
+        return len(self._open)
 
     def close(self) -> None:
-        self._run(self._set("refuse"))
+        self._run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
         self._loop.close()
@@ -71,6 +71,14 @@ class TcpProxy:
         if mode in ("reset", "refuse"):
             await self._cut()
 
+    async def _end(self) -> None:
+        await self._set("refuse")
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # what was aborted is closed by the loop's next turns
+
     async def _cut(self) -> None:
         for writer in list(self._open):
             writer.transport.abort()
@@ -78,24 +86,26 @@ class TcpProxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
-        if self.mode == "reset":
-            writer.transport.abort()
-            return
-        if self.mode == "swallow":
-            self._open.add(writer)
-            await self._pump(reader, None)
-            self._open.discard(writer)
-            writer.transport.abort()
-            return
+        ends = [writer]
         try:
-            there = await asyncio.open_connection(*self._target)
+            if self.mode == "reset":
+                return
+            self._open.add(writer)
+            if self.mode == "swallow":
+                await self._pump(reader, None)
+                return
+            there, back = await asyncio.open_connection(*self._target)
+            ends.append(back)
+            self._open.add(back)
+            down = asyncio.create_task(self._pump(there, writer))
+            await self._pump(reader, back)  # until the client has gone; the server's end reaches it through `down`
+            down.cancel()
         except OSError:
-            writer.transport.abort()
             return
-        both = (writer, there[1])
-        self._open.update(both)
-        await asyncio.gather(self._pump(reader, there[1]), self._pump(there[0], writer))
-        self._open.difference_update(both)
+        finally:
+            for end in ends:
+                self._open.discard(end)
+                end.transport.abort()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter | None) -> None:
         """Until the end of `reader`; None, or once the mode was swallow: bytes vanish and the end is not passed on."""
@@ -103,14 +113,13 @@ class TcpProxy:
             while chunk := await reader.read(64 * 1024):
                 if self.mode == "swallow":
                     writer = None
-                if writer is None:
-                    continue
-                while self.mode == "slow" and chunk:
+                while writer is not None and self.mode == "slow" and chunk:
                     step = max(1, int(self._slow * _TICK_S))
                     writer.write(chunk[:step])
                     chunk = chunk[step:]
                     await asyncio.sleep(_TICK_S)
-                writer.write(chunk)
-                await writer.drain()
+                if writer is not None:
+                    writer.write(chunk)
+                    await writer.drain()
         if writer is not None and self.mode != "swallow":
-            writer.transport.abort() if self.mode in ("reset", "refuse") else writer.close()
+            writer.close()

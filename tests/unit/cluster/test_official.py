@@ -1,4 +1,4 @@
-"""The official client's connection: what it is told by kubeconfigs and pods, and what comes of answers that no API server gives."""
+"""The official client's connection: what kubeconfigs and pods tell it, and what comes of answers that no API server gives."""
 
 from __future__ import annotations
 
