@@ -131,6 +131,9 @@ def _login(read: list[_File], name: str | None) -> Login:
         user_file, user = _first(read, lambda file: file.config.users.get(wanted), "user", wanted, name)
     more = _entry(cluster_file, "cluster", context.cluster)
     credentials = _credentials(user_file, user, context.user or "", more)
+    if not cluster.server.startswith(("https://", "http://")):
+        path = f"clusters[{context.cluster}].cluster.server"
+        raise _invalid(cluster_file.path, path, f"{cluster.server!r} was read", "https://HOST:PORT is needed")
     return Login(
         server=cluster.server.rstrip("/"),
         namespace=context.namespace or "default",
