@@ -13,7 +13,7 @@ from rollout_controller.cli.build import build
 from rollout_controller.cli.exits import CommandError, Exit
 from rollout_controller.cli.info import Info
 from rollout_controller.cli.screen import Screen
-from rollout_controller.cluster.store import EVENT, POLICY, ROLLOUT, NotFound, ObjectStore, Refused, Unavailable
+from rollout_controller.cluster.store import EVENT, POLICY, ROLLOUT, NotFound, Refused, SelectingStore, Unavailable
 
 TICK_S = 1.0
 """A document that is followed is shown again after this long, because the times on the screen go on."""
@@ -37,7 +37,7 @@ class Session:
     everywhere. `command` begins the commands that are proposed to the user; see `reach`.
     """
 
-    store: ObjectStore
+    store: SelectingStore
     screen: Screen
     namespace: str | None
     command: str
@@ -110,11 +110,8 @@ class Session:
     def events(self, rollout: Raw) -> list[Raw]:
         """What the controller told about a rollout, oldest first."""
         key = key_of(rollout)
-        mine = [
-            event
-            for event in self.store.list(EVENT, key.namespace).items
-            if isinstance(event.get("regarding"), dict) and event["regarding"].get("name") == key.name
-        ]
+        mine = self.store.select(EVENT, key.namespace, {"regarding.name": key.name})
+        mine = tuple(event for event in mine if (event.get("regarding") or {}).get("kind") in {None, ROLLOUT.name})
         return sorted(mine, key=lambda event: str(event.get("eventTime") or ""))
 
     def follow(self, key: Key, timeout_s: float = math.inf) -> Iterator[Raw]:

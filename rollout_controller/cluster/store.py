@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -159,4 +159,15 @@ class ObjectStore(Protocol):
 
     def watch(self, kind: Kind, namespace: str | None, since: str, timeout_s: float) -> Iterator[WatchEvent]:
         """Changes after `since`, in order, for at most `timeout_s`; raises Expired."""
+        ...
+
+
+class SelectingStore(ObjectStore, Protocol):
+    """A store that also picks documents by what is in them: for people, who ask about one."""
+
+    def select(self, kind: Kind, namespace: str | None, fields: Mapping[str, str]) -> tuple[Raw, ...]:
+        """The documents that have exactly these values, each by its dotted path.
+
+        Paths that every store knows: `metadata.name`, and `regarding.name` of events. Raises Refused for one that it does not.
+        """
         ...
