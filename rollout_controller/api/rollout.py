@@ -5,62 +5,75 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from rollout_controller.api.meta import ANNOTATION_COMMAND, ANNOTATION_REQUEST, ANNOTATION_VERSION, Metadata, Model
 from rollout_controller.api.quantities import Duration
 from rollout_controller.api.status import RolloutStatus
 
-_DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+NAME_PATTERN = r"^[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?$"
+_DNS_NAME = re.compile(NAME_PATTERN.removeprefix("^").removesuffix("$"))
+LONGEST_NAME = 253
 _VERSION = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.+]{0,126}[A-Za-z0-9])?")
 
 
 def _name(value: str) -> str:
-    if not _DNS_NAME.fullmatch(value) or len(value) > 253:
-        raise ValueError(f"{value!r} is not a name|lower-case letters, digits, '-' and '.', at most 253")
+    if not _DNS_NAME.fullmatch(value) or len(value) > LONGEST_NAME:
+        raise ValueError(f"{value!r} is not a name|lower-case letters, digits, '-' and '.', at most {LONGEST_NAME}")
     return value
+
+
+Name = Annotated[
+    str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN, "maxLength": LONGEST_NAME})
+]
+"""Of a Kubernetes object, or a host."""
 
 
 class Route(Model):
     """Where the two destinations stand: a VirtualService in the rollout's own namespace, and its http route's name."""
 
-    virtual_service: str
-    http: str | None = None
-
-    _check = field_validator("virtual_service")(_name)
+    virtual_service: Name
+    """Name of the VirtualService; it is in the rollout's own namespace."""
+    http: Annotated[str, Field(max_length=LONGEST_NAME)] | None = None
+    """Name of the http route; may be left out when only one route has both destinations."""
 
 
 class Workload(Model):
     """The workload behind a slot."""
 
     kind: Literal["Deployment", "StatefulSet"] = "Deployment"
-    name: str
-
-    _check = field_validator("name")(_name)
+    """Kind of the workload."""
+    name: Name
+    """Name of the workload; it is in the rollout's own namespace."""
 
 
 class Slot(Model):
     """One of the two places a version can run: a destination of the VirtualService."""
 
-    host: str
-    subset: str | None = None
+    host: Name
+    """The destination's host as the VirtualService says it."""
+    subset: Annotated[str, Field(max_length=LONGEST_NAME)] | None = None
+    """The destination's subset, when the VirtualService names one."""
     workload: Workload | None = None
-
-    _check = field_validator("host")(_name)
+    """The Deployment or StatefulSet behind the slot."""
 
 
 class ModelRepository(Model):
     """Versions are loaded and pinned through Triton's repository API: no image, no restart."""
 
-    model: str
+    model: Annotated[str, Field(max_length=LONGEST_NAME)]
+    """Name of the model in the repository."""
 
 
 class Deploy(Model):
     """How a version gets into the idle slot. Neither of the two means external: CI or GitOps does it."""
 
-    image: str | None = None
+    image: Annotated[str, Field(max_length=1024)] | None = None
+    """Image with {version} in it, which is set on the idle slot's workload. Not part of this version yet."""
     model_repository: ModelRepository | None = None
+    """Load and pin the version through Triton's repository API."""
     timeout: Duration = 600.0
+    """A version that is not ready in its slot after this long has failed; no traffic was moved."""
 
     @field_validator("image")
     @classmethod
@@ -82,17 +95,24 @@ class Scale(Model):
     """Replicas of the idle slot, and how the canary is sized."""
 
     idle: Annotated[int, Field(ge=0)] = 0
+    """Replicas of the slot without traffic."""
     canary: Literal["weight", "full"] = "weight"
+    """Size of the canary: by its weight, so that GPUs are not held twice, or as many replicas as stable."""
 
 
 class RolloutSpec(Model):
     """What the owner of a rollout writes."""
 
-    policy: str
+    policy: Annotated[str, Field(max_length=LONGEST_NAME)]
+    """Name of the RolloutPolicy in the rollout's namespace."""
     route: Route
+    """Where the weights stand that are shifted."""
     slots: dict[str, Slot]
+    """The two places a version can run, by name, for example blue and green. After a promotion they swap roles."""
     deploy: Deploy = Deploy()
+    """How a version gets into the idle slot. Left out: CI or GitOps brings it there."""
     scale: Scale | None = None
+    """Replicas of the slots. Not part of this version yet: leave it out."""
 
     @field_validator("scale")
     @classmethod
@@ -121,13 +141,18 @@ class RolloutSpec(Model):
 
 
 class TritonRollout(Model):
-    """The custom resource."""
+    """One model behind one route: two slots, a policy, and the version that CI asks for.
+
+    CI asks with the annotation rollouts.triton.dev/version (and rollouts.triton.dev/request, which status echoes).
+    """
 
     api_version: Literal["rollouts.triton.dev/v1alpha1"]
     kind: Literal["TritonRollout"]
     metadata: Metadata
     spec: RolloutSpec
+    """What the owner of the rollout writes."""
     status: RolloutStatus = RolloutStatus()
+    """What the controller did, does and why. Only the controller writes it."""
 
     @model_validator(mode="before")
     @classmethod

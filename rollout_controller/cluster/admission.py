@@ -93,9 +93,15 @@ def encode(document: Raw) -> str:
     """JSON text; raises Refused for what is not JSON (dates, NaN, cycles, lone surrogates) or is too big."""
     try:
         text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        size = len(text.encode())
+        text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise Refused(f"the document is not JSON: {error}") from None
+    return fit(text, document)
+
+
+def fit(text: str, document: Raw) -> str:
+    """The JSON text of the document; raises Refused when it is too big or too deep."""
+    size = len(text) if text.isascii() else len(text.encode())
     if size > MAX_BYTES:
         raise Refused(f"the document has {size:,} bytes; at most {MAX_BYTES:,}")
     if text.count("{") + text.count("[") > MAX_DEPTH and _depth(document) > MAX_DEPTH:

@@ -24,6 +24,9 @@ LIST_S = 60.0
 TAKES = 5
 """How often `replace` without a resourceVersion reads and writes again when others write in between."""
 JSON_PATCH = "application/json-patch+json"
+_AS_GO_WRITES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+"""The API server's JSON Patch compares texts as they are written, not what they say, so a `test` must be written as the server
+writes: these characters escaped, others not. They occur in JSON inside of texts only."""
 
 
 class KubernetesStore:
@@ -96,12 +99,18 @@ class KubernetesStore:
         """JSON Patch, all or nothing; Conflict when a `test` fails, Refused when an operation cannot be done.
 
         The server answers both in the same way. Which it was is found by doing the operations on the document as it is now.
+        Where all can be done there, it was written in between, or the server, which compares text as it is written in JSON,
+        missed an equality: then they are done once more on exactly that document.
         """
         request = _on("patch", kind, key)
-        answer = self._patch(request, _path(kind, key), list(operations))
+        answer = self._patch(request, _path(kind, key), operations)
         if patch_failed(answer):
-            apply_patch(self.get(kind, key), operations, request.what)
-            raise Conflict(f"{request.what} was not what was read when it was patched, and has changed again since")
+            document = self.get(kind, key)
+            apply_patch(document, operations, request.what)
+            writes = [operation for operation in operations if operation.get("op") != "test"]
+            answer = self._patch(request, _path(kind, key), [_unchanged(document["metadata"]["resourceVersion"]), *writes])
+            if patch_failed(answer):
+                raise Conflict(f"{request.what} is being changed by others: it was another one each time it was patched")
         return document_of(request, body_of(request, answer))
 
     def replace_status(self, kind: Kind, key: Key, status: Raw, resource_version: str) -> Raw:
@@ -113,8 +122,8 @@ class KubernetesStore:
         request = Request("patch", kind, key.namespace, key.name, "status")
         if not kind.status or not isinstance(status, dict):
             raise Refused(f"{request.what}: " + ("status is no map" if kind.status else "this kind has no status of its own"))
-        test = {"op": "test", "path": "/metadata/resourceVersion", "value": resource_version}
-        answer = self._patch(request, _path(kind, key) + "/status", [test, {"op": "add", "path": "/status", "value": status}])
+        write = {"op": "add", "path": "/status", "value": status}
+        answer = self._patch(request, _path(kind, key) + "/status", [_unchanged(resource_version), write])
         if patch_failed(answer):  # of the two operations only the test can fail
             raise Conflict(f"{request.what} has not resourceVersion {resource_version}: it was changed since it was read")
         return document_of(request, body_of(request, answer))
@@ -158,7 +167,8 @@ class KubernetesStore:
 
     def _patch(self, request: Request, path: str, operations: Sequence[PatchOp]) -> Answer:
         try:
-            body = json.dumps(operations, allow_nan=False, separators=(",", ":")).encode()
+            text = json.dumps(list(operations), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            body = text.translate(_AS_GO_WRITES).encode()
         except (TypeError, ValueError, RecursionError) as error:
             raise Refused(f"{request}: the operations are not JSON: {error}") from None
         return self._call("PATCH", path, self._written_by, body, JSON_PATCH)
@@ -176,6 +186,10 @@ class KubernetesStore:
 
 def _on(verb: Verb, kind: Kind, key: Key) -> Request:
     return Request(verb, kind, key.namespace, key.name)
+
+
+def _unchanged(resource_version: str) -> PatchOp:
+    return {"op": "test", "path": "/metadata/resourceVersion", "value": resource_version}
 
 
 def _path(kind: Kind, key: Key | None, *, name: bool = True) -> str:

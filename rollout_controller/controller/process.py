@@ -9,12 +9,14 @@ import socket
 import threading
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import structlog
 
 from rollout_controller.api.meta import Key
 from rollout_controller.cluster.cache import DocumentCache
+from rollout_controller.cluster.codec import quick
 from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.rds import RdsProjection
 from rollout_controller.cluster.store import POLICY, ROLLOUT, VIRTUAL_SERVICE, Kind, ObjectStore
@@ -36,7 +38,8 @@ from rollout_controller.slo.reader import SliReader
 from rollout_controller.slo.sources import load_sources
 from rollout_controller.triton.prober import Prober
 
-WORKERS = 2
+WORKERS = 1
+"""A local store takes one write at a time, and turns are Python: a second worker only contends for both (docs/benchmarks.md)."""
 SILENT_S = 30.0
 """A loop that does not come around for this long makes /healthz fail."""
 GARBAGE = (50_000, 20, 20)
@@ -110,11 +113,12 @@ class Controller:
             self.queue.add(user)
 
     def tick(self) -> None:
-        """Once a second: a slice of all rollouts is looked at, so that within a minute all were."""
+        """Once a second: a slice of the resting rollouts is looked at, so that within a minute all were; others are anyway."""
         self._ticked()
         self._tick = (self._tick + 1) % RESYNC_S
+        active = set(self.witness.active())
         for key in self.documents.keys(ROLLOUT):
-            if hash_slice(key) == self._tick:
+            if hash_slice(key) == self._tick and key not in active:
                 self.queue.add(key)
 
     def read(self) -> None:
@@ -199,6 +203,7 @@ class Controller:
         return 0 if self._died is None else 1
 
 
+@lru_cache(maxsize=20_000)
 def hash_slice(key: Key) -> int:
     """In which second of a minute a rollout is looked at; the same in every process."""
     return sum(str(key).encode()) % RESYNC_S
@@ -212,7 +217,7 @@ def run_local(directory: Path, *, metrics_port: int | None) -> int:
     """
     config = load_local(directory)
     projection = RdsProjection(directory / config.envoy.rds, name=config.envoy.route_config)
-    store = LocalStore(directory / DATABASE_NAME, projections=[projection])
+    store = LocalStore(directory / DATABASE_NAME, projections=[projection], codec=quick())
     store.sync()
     controller = Controller(store, Settings(config, config.metrics.port if metrics_port is None else metrics_port))
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -62,7 +62,7 @@ class Reconciler:
         if rollout is None:
             return None
         sight = self._observer.see(rollout, status)
-        plan = decide(rollout, sight.policy, sight.observation, round(self._clock(), 3), status)
+        plan = decide(rollout, sight.policy, sight.observation, round(self._clock(), 3), status, brief=True)
         self._memory.pop(key, None)
         written = self._applier.apply(rollout, sight.observation, plan)
         if written is not None:

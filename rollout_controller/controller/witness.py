@@ -10,7 +10,7 @@ import structlog
 
 from rollout_controller.api.errors import InvalidDocument
 from rollout_controller.api.meta import Key
-from rollout_controller.api.rollout import TritonRollout
+from rollout_controller.api.rollout import RolloutSpec, TritonRollout
 from rollout_controller.controller.metrics import Metrics
 from rollout_controller.controller.observe import Sight
 from rollout_controller.controller.senses import LiveSenses
@@ -25,6 +25,7 @@ class LiveWitness:
         self._senses, self._metrics = senses, metrics
         self._log = structlog.get_logger("rollouts")
         self._lock = threading.Lock()
+        self._specs: dict[Key, RolloutSpec] = {}
         self._users: dict[tuple[str, Key], set[Key]] = defaultdict(set)
         self._active: set[Key] = set()
         self._judged_to: dict[Key, float] = {}
@@ -36,8 +37,10 @@ class LiveWitness:
             if judged_to is not None and judged_to != self._judged_to.get(key):
                 self._judged_to[key] = judged_to
                 self._metrics.judged_lag.observe(max(0.0, now - judged_to))
-            self._users["VirtualService", Key(key.namespace, rollout.spec.route.virtual_service)].add(key)
-            self._users["RolloutPolicy", Key(key.namespace, rollout.spec.policy)].add(key)
+            if self._specs.get(key) is not rollout.spec:
+                self._specs[key] = rollout.spec
+                self._users["VirtualService", Key(key.namespace, rollout.spec.route.virtual_service)].add(key)
+                self._users["RolloutPolicy", Key(key.namespace, rollout.spec.policy)].add(key)
             (self._active.discard if plan.status.phase in RESTING else self._active.add)(key)
         self._senses.aim(rollout, sight.policy, plan.status)
         self._metrics.rollouts.record(key, plan.status, now)
@@ -53,6 +56,7 @@ class LiveWitness:
         with self._lock:
             self._active.discard(key)
             self._judged_to.pop(key, None)
+            self._specs.pop(key, None)
             for users in self._users.values():
                 users.discard(key)
         self._senses.forget(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from rollout_controller.api.policy import RolloutPolicy
 from rollout_controller.api.rollout import TritonRollout
@@ -13,7 +14,7 @@ from rollout_controller.core.phases.preparing import prepare
 from rollout_controller.core.phases.resting import rest
 from rollout_controller.core.phases.traffic import hold, progress
 from rollout_controller.core.plan import Plan
-from rollout_controller.core.turn import Decision, Turn, finish
+from rollout_controller.core.turn import Decision, Turn, finish, refresh_due
 
 HANDLERS: dict[Phase, Callable[[Turn], Decision]] = {
     Phase.IDLE: rest,
@@ -36,6 +37,8 @@ def decide(
     seen: Observation,
     now: float,
     status: RolloutStatus | None = None,
+    *,
+    brief: bool = False,
 ) -> Plan:
     """What to do now.
 
@@ -46,6 +49,8 @@ def decide(
         now: seconds since 1970, to the millisecond.
         status: the status as the last plan left it, when that is newer than the stored one (evidence is written at
             most every 30 s). None: the stored one.
+        brief: while nothing is to be done, not even a status to be written, sentences, intervals and conditions stay those
+            of `status`: most turns of a controller are of that kind, and nobody reads their words. What is decided is the same.
     """
     problem = policy.sentence if isinstance(policy, Unknown) else ""
     turn = Turn(
@@ -56,4 +61,9 @@ def decide(
         now=now,
         status=rollout.status if status is None else status,
     )
+    if brief and turn.status.reason is not None and not refresh_due(turn, turn.status):
+        short = replace(turn, brief=True)
+        plan = finish(short, HANDLERS[short.status.phase](short))
+        if not plan.actions:
+            return plan
     return finish(turn, HANDLERS[turn.status.phase](turn))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from rollout_controller.api.meta import Raw
 
@@ -22,25 +22,28 @@ class Unknown:
     since: float | None = None
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(NamedTuple):
     """Exact event counts: 0 <= bad <= total."""
 
     total: int
     bad: int
 
-    def __add__(self, other: Counts) -> Counts:
+    def __add__(self, other: Counts) -> Counts:  # type: ignore[override]
         return Counts(self.total + other.total, self.bad + other.bad)
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """Counts of both slots of a rollout in (start, end], seconds since 1970."""
 
     start: float
     end: float
     canary: Counts
     stable: Counts
+
+    def to_milliseconds(self) -> Window:
+        """The same with whole milliseconds, as status keeps them."""
+        start, end = round(self.start, 3), round(self.end, 3)
+        return self if (start, end) == (self.start, self.end) else Window(start, end, self.canary, self.stable)
 
 
 @dataclass(frozen=True)

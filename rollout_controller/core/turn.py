@@ -36,6 +36,8 @@ class Turn:
     seen: Observation
     now: float
     status: RolloutStatus
+    brief: bool = False
+    """Words for people are not made anew: those of `status` are kept (see `decide`)."""
 
     @property
     def attempt(self) -> Attempt:
@@ -113,11 +115,14 @@ class Turn:
 
 
 def headline(status: RolloutStatus) -> tuple[object, ...]:
-    """What a person would care about: a change of it is written at once, everything else at most every 30 s."""
+    """What a person would care about: a change of it is written at once, everything else at most every 30 s.
+
+    Conditions follow from phase and reason.
+    """
     attempt = status.attempt
     return (
         status.phase,
-        attempt and tuple((name, value) for name, value in attempt if name != "last_sample_at"),
+        attempt and {**attempt.__dict__, "last_sample_at": None},
         status.reason and status.reason.code,
         status.observed_version,
         status.observed_request,
@@ -125,9 +130,8 @@ def headline(status: RolloutStatus) -> tuple[object, ...]:
         status.observed_generation,
         status.stable_slot,
         status.slots,
-        tuple((v.slo, v.verdict, v.unknown) for v in status.verdicts),
-        tuple((g.guard, g.state, g.over_since) for g in status.guards),
-        tuple((c.type, c.status, c.reason) for c in status.conditions),
+        [(v.slo, v.verdict, v.unknown) for v in status.verdicts],
+        [(g.guard, g.state, g.over_since) for g in status.guards],
         status.attempts[:1],
     )
 
@@ -145,16 +149,27 @@ def slots_of(turn: Turn, status: RolloutStatus) -> dict[str, SlotStatus]:
     slots = {}
     for name in turn.rollout.spec.slots:
         state = turn.seen.slots.get(name, SlotState())
-        slots[name] = SlotStatus(
-            version=turn.version_in(name),
-            role=_role(status, name),
-            weight=SlotWeight(
-                desired=desired.get(name), observed=route.weights.get(name) if isinstance(route, RouteState) else None
-            ),
-            ready=None if isinstance(state.problem, Unknown) else state.ready,
-            message=state.failed or (state.problem.sentence if state.problem else ""),
+        observed = route.weights.get(name) if isinstance(route, RouteState) else None
+        now = (
+            turn.version_in(name),
+            _role(status, name),
+            desired.get(name),
+            observed,
+            None if isinstance(state.problem, Unknown) else state.ready,
+            state.failed or (state.problem.sentence if state.problem else ""),
         )
+        before = status.slots.get(name)
+        if before is not None and now == _slot_now(before):
+            slots[name] = before  # one copy in memory, and quick to compare
+        else:
+            version, role, want, have, ready, message = now
+            weight = SlotWeight(desired=want, observed=have)
+            slots[name] = SlotStatus(version=version, role=role, weight=weight, ready=ready, message=message)
     return slots
+
+
+def _slot_now(slot: SlotStatus) -> tuple[object, ...]:
+    return slot.version, slot.role, slot.weight.desired, slot.weight.observed, slot.ready, slot.message
 
 
 @dataclass(frozen=True)
@@ -170,9 +185,10 @@ class Decision:
     tells: tuple[Tell, ...] = ()
 
 
-def _before(turn: Turn) -> tuple[RolloutStatus, ...]:
-    """The status in memory, and the stored one where that is another."""
-    return (turn.status,) if turn.status is turn.rollout.status else (turn.status, turn.rollout.status)
+def _differs(status: RolloutStatus, turn: Turn) -> bool:
+    """Whether a person would see something new: against the status in memory, and the stored one where that is another."""
+    now, stored = headline(status), turn.rollout.status
+    return now != headline(turn.status) or (stored is not turn.status and now != headline(stored))
 
 
 def _refresh_s(policy: PolicySpec | None) -> float:
@@ -180,28 +196,34 @@ def _refresh_s(policy: PolicySpec | None) -> float:
     return REFRESH_S if policy is None else min(max(policy.hold.min / 2, 1.0), REFRESH_S)
 
 
+def refresh_due(turn: Turn, status: RolloutStatus) -> bool:
+    """Whether the evidence of an attempt is to be written again, whatever else there is."""
+    return status.phase not in RESTING and turn.now - (status.judge_written_at or 0.0) >= _refresh_s(turn.policy)
+
+
 def finish(turn: Turn, decision: Decision) -> Plan:
     """The decision as a plan: slots, conditions and echoes brought up to date, the actions in their one order.
 
     A step forward writes the status first, then traffic; a rollback writes traffic first (safety rules 1 and 3).
     """
-    generation = turn.rollout.metadata.generation
+    generation, before = turn.rollout.metadata.generation, turn.status
+    reason, said = decision.reason, before.reason.code if before.reason else None
+    if turn.brief and before.reason is not None and said == reason.code:
+        reason = before.reason
+    same = reason is before.reason and decision.status.phase is before.phase and generation == before.observed_generation
     status = evolve(
         decision.status,
-        reason=decision.reason,
+        reason=reason,
         observed_generation=generation,
         slots=slots_of(turn, decision.status),
-        conditions=conditions(decision.status, decision.reason, generation, turn.now),
+        conditions=before.conditions if turn.brief and same else conditions(decision.status, reason, generation, turn.now),
     )
-    refresh_s = _refresh_s(turn.policy)
-    due = status.phase not in RESTING and turn.now - (status.judge_written_at or 0.0) >= refresh_s
-    write = due or any(headline(status) != headline(before) for before in _before(turn))
+    write = refresh_due(turn, status) or _differs(status, turn)
     if write:
-        active = status.phase not in RESTING
-        status = evolve(status, judge_written_at=turn.now, next_check_at=turn.now + refresh_s if active else None)
+        check = turn.now + _refresh_s(turn.policy) if status.phase not in RESTING else None
+        status = evolve(status, judge_written_at=turn.now, next_check_at=check)
     moves = (decision.move,) if decision.move else ()
     writes = (WriteStatus(),) if write else ()
     ordered = (*moves, *writes) if decision.back else (*writes, *moves)
-    said = turn.status.reason.code if turn.status.reason else None
     tells = tuple(tell for tell in decision.tells if tell.code != said)
-    return Plan(status, (*ordered, *decision.does, *tells), decision.look_again, decision.reason)
+    return Plan(status, (*ordered, *decision.does, *tells), decision.look_again, reason)

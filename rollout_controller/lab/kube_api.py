@@ -47,12 +47,13 @@ class KubeApi:
         *,
         query: Mapping[str, str] | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
         timeout_s: float = CALL_TIMEOUT_S,
     ) -> Document:
         """The answer's document. Raises KubeRefused."""
         url = f"{self.url}{path}" + (f"?{urlencode(query)}" if query else "")
         data = None if body is None else json.dumps(body).encode()
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": content_type, "Accept": "application/json"}
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": content_type, "Accept": accept}
         request = urllib.request.Request(url, data=data, method=method, headers=headers)  # noqa: S310 - our own server
         try:
             with self._opener.open(request, timeout=timeout_s) as answer:

@@ -66,6 +66,13 @@ class Running:
         return self.handle.poll() is None
 
 
+def python_server(name: str, module: str, arguments: Sequence[str], log: Path, *, grace_s: float) -> Server:
+    """A module of ours as a server, found where this package was found."""
+    code = Path(__file__).parents[2]
+    env = {"PYTHONPATH": f"{code}", "PYTHONUNBUFFERED": "1"}
+    return Server(name=name, argv=[sys.executable, "-m", module, *arguments], log=log, env=env, grace_s=grace_s)
+
+
 def start(server: Server, mark: Path, *, tethered: bool) -> Running:
     """Start it in a session of its own, marked with the lab's directory. Tethered: it dies with the calling thread's process."""
     argv = list(server.argv)

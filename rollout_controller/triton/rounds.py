@@ -51,6 +51,10 @@ class Rounds:
         self._addresses: dict[str, _Address] = {}
         self._heaps: dict[bool, list[tuple[float, str]]] = {False: [], True: []}
         self._next_free = 0.0
+        self._watched = {False: False, True: False}
+        """Whether one of the threads waits for the next address to be due; the others sleep until it goes to ask."""
+        self._earlier = {silent: threading.Condition(self._lock) for silent in (False, True)}
+        """Wakes the one that waits."""
         self._stopping = False
         self._threads: list[threading.Thread] = []
 
@@ -68,7 +72,7 @@ class Rounds:
         deadline = time.monotonic() + timeout_s
         with self._lock:
             self._stopping = True
-            for wake in self._wake.values():
+            for wake in (*self._wake.values(), *self._earlier.values()):
                 wake.notify_all()
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -95,7 +99,7 @@ class Rounds:
     def _push(self, name: str, address: _Address) -> None:
         if not address.asking:
             heapq.heappush(self._heaps[address.silent], (address.due, name))
-            self._wake[address.silent].notify()
+            (self._earlier if self._watched[address.silent] else self._wake)[address.silent].notify()
 
     def _run(self, silent: bool, name: str) -> None:
         try:
@@ -111,7 +115,7 @@ class Rounds:
         heap, wake = self._heaps[silent], self._wake[silent]
         with self._lock:
             while not self._stopping:
-                if not heap:
+                if not heap or self._watched[silent]:
                     wake.wait()
                     continue
                 now = time.monotonic()
@@ -120,12 +124,14 @@ class Rounds:
                 if address is None or address.asking or address.due != due or address.silent != silent:
                     heapq.heappop(heap)  # an entry of before
                 elif (wait := max(due, self._next_free) - now) > 0:
-                    wake.wait(wait)
+                    self._watched[silent] = True
+                    self._earlier[silent].wait(wait)
+                    self._watched[silent] = False
                 else:
                     heapq.heappop(heap)
                     address.asking = True
                     self._next_free = max(self._next_free, now) + 1 / self._pace.per_second
-                    wake.notify()  # another thread watches over what is due next
+                    wake.notify()  # another thread waits for what is due next
                     return name
         return None
 

@@ -11,11 +11,13 @@ from uuid import uuid4
 import pytest
 
 from rollout_controller.api.names import Key, Raw
+from rollout_controller.cluster.codec import PLAIN, Codec, quick
 from rollout_controller.cluster.kubernetes import KubernetesStore
 from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.official import OfficialTransport
 from rollout_controller.cluster.store import POLICY, ROLLOUT, Kind, NotFound, ObjectStore
 from rollout_controller.cluster.transport import Transport
+from rollout_controller.controller.retry import Retry
 from tests.contract.documents import policy
 from tests.support.crds import loose_crd
 
@@ -33,13 +35,13 @@ class Backend:
 
 
 @contextmanager
-def local(request: pytest.FixtureRequest) -> Iterator[Backend]:
+def local(request: pytest.FixtureRequest, codec: Codec = PLAIN) -> Iterator[Backend]:
     """A SQLite file that keeps few changes."""
     tmp_path: Path = request.getfixturevalue("tmp_path")
     opened: list[LocalStore] = []
 
     def connect() -> ObjectStore:
-        opened.append(LocalStore(tmp_path / "store.db", log_rows=50))
+        opened.append(LocalStore(tmp_path / "store.db", log_rows=50, codec=codec))
         return opened[-1]
 
     def forget(store: ObjectStore) -> None:
@@ -79,18 +81,24 @@ def kubernetes(request: pytest.FixtureRequest) -> Iterator[Backend]:
         opened.append(OfficialTransport(kube.admin))
         return MakesNamespaces(opened[-1])
 
-    yield Backend(connect, lambda _store: kube.compact())
+    def forget(store: ObjectStore) -> None:
+        kube.compact()
+        retry = Retry(attempts=100, within_s=30)  # an API server that has just started takes no watches for a moment
+        retry("watch", lambda: next(store.watch(POLICY, None, store.list(POLICY).resource_version, 1), None))
+
+    yield Backend(connect, forget)
     for transport in opened:
         transport.close()
 
 
 BACKENDS: dict[str, Callable[[pytest.FixtureRequest], AbstractContextManager[Backend]]] = {
     "local": local,
+    "local-quick": lambda request: local(request, quick()),
     "kubernetes": kubernetes,
 }
 
 
-@pytest.fixture(params=["local", pytest.param("kubernetes", marks=pytest.mark.cluster)])
+@pytest.fixture(params=["local", "local-quick", pytest.param("kubernetes", marks=pytest.mark.cluster)])
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     with BACKENDS[request.param](request) as backend:
         yield backend

@@ -457,6 +457,19 @@ def test_any_text_survives_in_an_annotation(store: ObjectStore, namespace: str) 
     assert store.get(POLICY, Key(namespace, "balanced"))["metadata"]["annotations"]["example.com/text"] == text
 
 
+@pytest.mark.parametrize("text", ["Grüße 世界 🚀", "p95 < 100 ms & more", "\u2028", "\x00\x1b\b\f\x7f", '\\" \\u003c', ""])
+def test_any_text_can_be_tested_by_a_patch(store: ObjectStore, namespace: str, text: str) -> None:
+    store.create(POLICY, edited(policy(namespace), **{"example.com/text": text}))
+    path = "/metadata/annotations/example.com~1text"
+    for tested, error in ((text + "x", Conflict), (text, None), (text, Conflict)):
+        operations = [{"op": "test", "path": path, "value": tested}, {"op": "replace", "path": path, "value": "another"}]
+        if error is None:
+            store.patch(POLICY, Key(namespace, "balanced"), operations)
+        else:
+            with pytest.raises(error):
+                store.patch(POLICY, Key(namespace, "balanced"), operations)
+
+
 def test_a_big_annotation_is_kept_and_a_huge_one_refused(store: ObjectStore, namespace: str) -> None:
     key = Key(namespace, "balanced")
     big = "x" * 200 * 1024

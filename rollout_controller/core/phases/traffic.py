@@ -132,7 +132,8 @@ def _judged(turn: Turn) -> tuple[Turn, Verdict | None]:
         next_weight=_next_weight(turn.policy, attempt.weight) or 100,
         planned_s=sum(turn.policy.max_hold(s) for s in turn.policy.steps),
     )
-    assessment = assess(turn.policy, step, status.judge, turn.seen.windows, turn.now)
+    said = status.verdicts if turn.brief else ()
+    assessment = assess(turn.policy, step, status.judge, turn.seen.windows, turn.now, said=said)
     newest = max((s.window_end or 0.0 for s in assessment.state.slos.values()), default=0.0)
     status = evolve(
         status,
