@@ -13,7 +13,7 @@ from rollout_controller.cli.build import build
 from rollout_controller.cli.exits import CommandError, Exit
 from rollout_controller.cli.info import Info
 from rollout_controller.cli.screen import Screen
-from rollout_controller.cluster.store import EVENT, POLICY, ROLLOUT, NotFound, Refused, SelectingStore, Unavailable
+from rollout_controller.cluster.store import EVENT, POLICY, ROLLOUT, Forbidden, NotFound, Refused, SelectingStore, Unavailable
 
 TICK_S = 1.0
 """A document that is followed is shown again after this long, because the times on the screen go on."""
@@ -27,6 +27,15 @@ GIVE_UP_S = 30.0
 """A store that does not answer is asked again for this long."""
 POLICY_S = 5.0
 """A policy that was read is taken as it was for this long."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A policy at a moment of the monotonic clock, or why there is none."""
+
+    at: float
+    document: Raw | None
+    lack: str
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class Session:
     polls_s: tuple[float, ...] = LOCAL_POLLS_S
     list_every_s: float = 1.0
     clock: Callable[[], float] = time.time
-    _policies: dict[Key, tuple[float, Raw | None]] = field(default_factory=dict)
+    _policies: dict[Key, _Read] = field(default_factory=dict)
 
     def reach(self, namespace: str) -> str:
         """How a proposed command must begin to find a bare name of `namespace`."""
@@ -57,30 +66,46 @@ class Session:
         return build(rollout, self.policy_of(rollout), self.clock())
 
     def policy_of(self, rollout: Raw) -> Raw | None:
-        """The RolloutPolicy that a rollout names; None where there is none."""
+        """The RolloutPolicy that a rollout names; None where there is none, or we may not read it (`why_no_policy`)."""
         key = _policy_key(rollout)
         if key is None:
             return None
+        read = self._policies.get(key)
+        if read is None or time.monotonic() - read.at > POLICY_S:
+            read = self._policies[key] = self._policy(key, read)
+        return read.document
+
+    def why_no_policy(self, rollout: Raw) -> str:
+        """One sentence, after `policy_of` gave None."""
+        key = _policy_key(rollout)
+        return self._policies[key].lack if key is not None else "The rollout names no policy."
+
+    def _policy(self, key: Key, before: _Read | None) -> _Read:
         now = time.monotonic()
-        read_at, policy = self._policies.get(key, (now - POLICY_S - 1, None))
-        if now - read_at <= POLICY_S:
-            return policy
         try:
-            policy = self.store.get(POLICY, key)
+            return _Read(now, self.store.get(POLICY, key), "")
         except NotFound:
-            policy = None
-        self._policies[key] = (now, policy)
-        return policy
+            return _Read(now, None, no_policy(key))
+        except Forbidden as error:  # a pipeline may ask for versions, and need not see more
+            return _Read(now, None, f"You may not {error.verb} {error.resource} in namespace {key.namespace}.")
+        except Unavailable as error:  # a rollout is not hidden because its policy cannot be read now
+            return _Read(now, before.document if before else None, f"It cannot be read: {error}.")
 
     def rollouts(self) -> tuple[Raw, ...]:
         """All of them; where they need several policies, these are read at once."""
         found = self.store.list(ROLLOUT, self.namespace).items
         wanted = {key for rollout in found if (key := _policy_key(rollout)) is not None}
-        if len(wanted) > 1:
-            now = time.monotonic()
-            there = {key_of(policy): policy for policy in self.store.list(POLICY, self.namespace).items}
-            self._policies.update({key: (now, there.get(key)) for key in wanted})
+        now = time.monotonic()
+        if len(wanted) > 1 and any(key not in self._policies or now - self._policies[key].at > POLICY_S for key in wanted):
+            there, lack = self._all_policies()
+            self._policies.update({key: _Read(now, there.get(key), lack or no_policy(key)) for key in wanted})
         return found
+
+    def _all_policies(self) -> tuple[dict[Key, Raw], str]:
+        try:
+            return {key_of(policy): policy for policy in self.store.list(POLICY, self.namespace).items}, ""
+        except Forbidden as error:
+            return {}, f"You may not {error.verb} {error.resource}."
 
     def find(self, name: str) -> Raw:
         """The rollout of that name, written NAME or NAMESPACE/NAME; raises CommandError with what there is instead."""
@@ -133,7 +158,9 @@ class Session:
                 document = self.store.get(ROLLOUT, key)
             except NotFound:
                 raise CommandError(f"TritonRollout {key.name!r} in namespace {key.namespace} was deleted") from None
-            except Unavailable as error:
+            except (Unavailable, Refused) as error:
+                if isinstance(error, Refused) and not version:
+                    raise  # later it may be a server that has just started and does not know rights and kinds yet
                 pause = patience.failed(error)
             else:
                 patience.answered()
@@ -145,7 +172,7 @@ class Session:
             left = ends - time.monotonic()
             if left <= 0:
                 return
-            time.sleep(min(pause, TICK_S, left))
+            time.sleep(min(pause, left))
 
     def rollouts_again_and_again(self) -> Iterator[tuple[Raw, ...]]:
         """All of them, every `list_every_s`; ends with a StoreError as `follow` does."""
@@ -172,7 +199,7 @@ class Patience:
     def answered(self) -> None:
         self._since = None
 
-    def failed(self, error: Unavailable) -> float:
+    def failed(self, error: Unavailable | Refused) -> float:
         """Seconds to wait before the next try; raises the error when it has been silent for GIVE_UP_S."""
         now = time.monotonic()
         if self._since is None:
@@ -180,13 +207,19 @@ class Patience:
             self._screen.note(f"{error}; trying again for {GIVE_UP_S:g} s")
         if now - self._since > GIVE_UP_S:
             raise error
-        return TICK_S
+        asked = error.retry_after_s if isinstance(error, Unavailable) else None
+        return max(TICK_S, min(asked or 0.0, GIVE_UP_S / 3))
 
 
 def _policy_key(rollout: Raw) -> Key | None:
     spec = rollout.get("spec")
     name = spec.get("policy") if isinstance(spec, dict) else None
     return Key(key_of(rollout).namespace, name) if isinstance(name, str) else None
+
+
+def no_policy(key: Key) -> str:
+    """What is said where a rollout's policy is not there."""
+    return f"There is no RolloutPolicy {key.name!r} in this namespace."
 
 
 def key_of(document: Raw) -> Key:

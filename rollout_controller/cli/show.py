@@ -14,6 +14,7 @@ from rollout_controller.cli.fetch import Session, key_of
 from rollout_controller.cli.info import Info, facts
 from rollout_controller.cli.page import Blank, Page, Para
 from rollout_controller.cli.words import clock, seconds_since_1970
+from rollout_controller.cluster.store import Forbidden
 
 PHASE_EXITS = {
     "RolledBack": Exit.ROLLED_BACK,
@@ -112,8 +113,13 @@ def history(args: Namespace, session: Session) -> int:
 def explain(args: Namespace, session: Session) -> int:
     rollout = session.find(args.name)
     policy = session.policy_of(rollout)
-    events = [_event(event) for event in session.events(rollout)[-args.events :]] if args.events else []
-    rules = _rules(str(rollout.get("spec", {}).get("policy")), policy)
+    rules = _rules(str((rollout.get("spec") or {}).get("policy")), policy, session.why_no_policy(rollout))
+    events: list[tables.EventInfo] = []
+    if args.events:
+        try:
+            events = [_event(event) for event in session.events(rollout)[-args.events :]]
+        except Forbidden as error:
+            rules["events"] = f"You may not {error.verb} {error.resource} in this namespace."
     session.screen.page(tables.explanation(session.info(rollout), rules, events, session.reach(key_of(rollout).namespace)))
     return Exit.FINE
 
@@ -129,10 +135,10 @@ def _event(raw: Raw) -> tables.EventInfo:
     )
 
 
-def _rules(name: str, policy: Mapping[str, Any] | None) -> dict[str, str]:
-    """The policy in words."""
+def _rules(name: str, policy: Mapping[str, Any] | None, lack: str) -> dict[str, str]:
+    """The policy in words; `lack` where there is none."""
     if policy is None:
-        return {"policy": f"There is no RolloutPolicy {name!r} in this namespace."}
+        return {"policy": lack}
     spec = policy.get("spec", {})
     steps = ", ".join(f"{step['weight']} %" + (" (waits for a person)" if "pause" in step else "") for step in spec["steps"])
     judge, undecided, unknown, drift = (spec.get(part, {}) for part in ("judge", "undecided", "unknown", "drift"))
