@@ -29,6 +29,7 @@ from rollout_controller.cluster.store import (
     VIRTUAL_SERVICE,
     AlreadyExists,
     Conflict,
+    Invalid,
     Kind,
     NotFound,
     ObjectStore,
@@ -80,7 +81,11 @@ def _apply(
         raise CommandError("there is no document in these files", Exit.USAGE)
     with opened() as store:
         for checked in sorted(documents, key=lambda checked: KINDS.index(checked.kind)):
-            done = _write(store, checked.kind, checked.raw, dry_run=args.dry_run)
+            try:
+                done = _write(store, checked.kind, checked.raw, dry_run=args.dry_run)
+            except Invalid as refused:
+                faults = [FieldError(path, said, "") for path, said in refused.faults]
+                raise InvalidDocument(checked.source.file, faults).at(checked.source.file, checked.source.lines) from None
             suffix = " (dry run)" if args.dry_run else ""
             shown.line(f"{checked.kind.name.lower()}/{checked.raw['metadata']['name']} {done}{suffix}")
     return Exit.FINE

@@ -23,8 +23,8 @@ POLLS_S = (0.1, 0.1, 0.2, 0.2, 0.4, 1.0)
 for answers come quickly, and then not more often than a cluster of many such followers can bear."""
 LIST_EVERY_S = 3.0
 """The same for all documents of a cluster at once, which may be megabytes."""
-GIVE_UP_S = 30.0
-"""A store that does not answer is asked again for this long."""
+GIVE_UP_S = 60.0
+"""A store that does not answer is asked again for this long: an API server that is started anew needs 5 to 30 s."""
 POLICY_S = 5.0
 """A policy that was read is taken as it was for this long."""
 
@@ -208,7 +208,7 @@ class Patience:
         if now - self._since > GIVE_UP_S:
             raise error
         asked = error.retry_after_s if isinstance(error, Unavailable) else None
-        return max(TICK_S, min(asked or 0.0, GIVE_UP_S / 3))
+        return max(TICK_S, min(asked or 0.0, GIVE_UP_S / 6))
 
 
 def _policy_key(rollout: Raw) -> Key | None:

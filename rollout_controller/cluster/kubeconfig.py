@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import ssl
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 import yaml
-from lightkube.config.client_adapter import user_cert, verify_cluster
+from lightkube.config.client_adapter import verify_cluster
 from lightkube.config.kubeconfig import SERVICE_ACCOUNT, KubeConfig
 from lightkube.config.models import Cluster, Context, User
 from msgspec import ValidationError
@@ -186,23 +187,35 @@ def _headers(user: User, credentials: Credentials) -> dict[str, str]:
 
 def _tls(cluster_file: _File, cluster: Cluster, user_file: _File, user: User, credentials: Credentials) -> ssl.SSLContext:
     """Raises InvalidDocument."""
-    try:
-        context = verify_cluster(cluster, User(), lambda name: _beside(cluster_file, name))
-    except (OSError, ValueError, TypeError) as error:
-        raise _invalid(cluster_file.path, "clusters[].cluster.certificate-authority", f"cannot be used: {error}") from None
-    if credentials.certificate:
-        user = User(client_cert_data=_base64(credentials.certificate), client_key_data=_base64(credentials.key))
-    try:
-        pair = user_cert(user, lambda name: _beside(user_file, name))
-        if pair is not None:
-            context.load_cert_chain(*pair)
-    except (OSError, ValueError, TypeError) as error:
-        raise _invalid(user_file.path, "users[].user.client-certificate, client-key", f"cannot be used: {error}") from None
+    with TemporaryDirectory(prefix="rollouts-") as folder:  # certificates can be loaded from files only; for us alone, and gone
+
+        def file(name: str, data: bytes, path: str | None, beside: _File) -> str | None:
+            if not data:
+                return None if path is None else str(_beside(beside, path))
+            Path(folder, name).write_bytes(data)
+            return str(Path(folder, name))
+
+        try:
+            ca = file("ca", _decoded(cluster.certificate_auth_data), cluster.certificate_auth, cluster_file)
+            context = verify_cluster(Cluster(cluster.server, certificate_auth=ca, insecure=cluster.insecure), User(), Path)
+        except (OSError, ValueError) as error:
+            field = "clusters[].cluster.certificate-authority"
+            raise _invalid(cluster_file.path, field, f"cannot be used: {error}") from None
+        try:
+            own = credentials.certificate.encode() or _decoded(user.client_cert_data)
+            own_key = credentials.key.encode() or _decoded(user.client_key_data)
+            certificate = file("certificate", own, user.client_cert, user_file)
+            if certificate is not None:
+                context.load_cert_chain(certificate, file("key", own_key, user.client_key, user_file))
+        except (OSError, ValueError) as error:
+            field = "users[].user.client-certificate, client-key"
+            raise _invalid(user_file.path, field, f"cannot be used: {error}") from None
     return context
 
 
-def _base64(text: str) -> str:
-    return b64encode(text.encode()).decode()
+def _decoded(text: str | None) -> bytes:
+    """Raises ValueError. Lines may be broken anywhere."""
+    return b64decode("".join((text or "").split()), validate=True)
 
 
 def _beside(file: _File, name: str | os.PathLike[str]) -> Path:
@@ -214,7 +227,7 @@ def _service_account() -> Login | None:
     """As a pod; None where this is none."""
     if "KUBERNETES_SERVICE_HOST" not in os.environ or not Path(SERVICE_ACCOUNT, "token").exists():
         return None
-    config = KubeConfig.from_service_account().get()
+    config = KubeConfig.from_service_account(SERVICE_ACCOUNT).get()
     assert config is not None
     assert config.user is not None
     file = _File(Path(SERVICE_ACCOUNT, "token"), KubeConfig(clusters={}, contexts={}), {"clusters": [], "users": []})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
@@ -59,22 +60,21 @@ def _pool(found: Login) -> Any:
         "retries": False,
     }
     if not found.tls.verify_mode:
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # the kubeconfig asks for it, as loud as kubectl: not
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # the kubeconfig asks for it
     proxy = found.proxy or _proxy_of_the_environment(found)
     if proxy is None:
         return urllib3.PoolManager(**options)
+    parts = urlsplit(proxy)
     try:
-        if proxy.startswith("socks"):
-            from urllib3.contrib.socks import SOCKSProxyManager  # noqa: PLC0415 - needs PySocks, which few have
+        if parts.scheme.startswith("socks") and find_spec("socks") is not None:
+            from urllib3.contrib.socks import SOCKSProxyManager  # noqa: PLC0415 - few have PySocks, which it needs
 
             return SOCKSProxyManager(proxy, **options)
-        parts = urlsplit(proxy)
-        login_ = f"{parts.username}:{parts.password}" if parts.username else None
-        headers = urllib3.make_headers(proxy_basic_auth=login_) if login_ else None
-        return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
-    except (ImportError, ValueError, urllib3.exceptions.HTTPError) as error:
-        read = f"a proxy that cannot be used: {error}"
-        raise InvalidDocument(found.where, [FieldError("proxy-url", read, "http://HOST:PORT is needed", found.where)]) from None
+        person = unquote(f"{parts.username}:{parts.password}") if parts.username else None
+        return urllib3.ProxyManager(proxy, proxy_headers=urllib3.make_headers(proxy_basic_auth=person), **options)
+    except (ValueError, urllib3.exceptions.HTTPError) as error:
+        read, allowed = f"cannot be used: {error}", "http://HOST:PORT, or with the package PySocks socks5://HOST:PORT"
+        raise InvalidDocument(found.where, [FieldError("proxy", read, allowed, found.where)]) from None
 
 
 def _proxy_of_the_environment(found: Login) -> str | None:

@@ -23,6 +23,7 @@ class Shell:
     options: tuple[str, ...]
     store: ObjectStore
     capsys: pytest.CaptureFixture[str]
+    namespace: str = "vision"
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def run(self, *argv: str) -> tuple[int, str, str]:
@@ -35,8 +36,9 @@ class Shell:
         out, err = self.capsys.readouterr()
         return code, out, err
 
-    def put(self, scene: str, name: str = "resnet50", namespace: str = "vision") -> Raw:
+    def put(self, scene: str, name: str = "resnet50", namespace: str | None = None) -> Raw:
         """A rollout of the gallery, as a controller left it."""
+        namespace = namespace or self.namespace
         raw = SCENES[scene].rollout
         document = {**raw, "metadata": {**raw["metadata"], "name": name, "namespace": namespace}}
         status = document.pop("status", None)
@@ -46,7 +48,7 @@ class Shell:
         return made
 
     def rollout(self, name: str = "resnet50") -> Raw:
-        return self.store.get(ROLLOUT, Key("vision", name))
+        return self.store.get(ROLLOUT, Key(self.namespace, name))
 
     def annotation(self, name: str) -> Any:
         return self.rollout()["metadata"]["annotations"].get(f"rollouts.triton.dev/{name}")
@@ -57,7 +59,8 @@ class Shell:
             document = self.rollout()
             status = {k: v for k, v in {**document.get("status", {}), **changes}.items() if v is not None}
             try:
-                self.store.replace_status(ROLLOUT, Key("vision", "resnet50"), status, document["metadata"]["resourceVersion"])
+                key = Key(self.namespace, "resnet50")
+                self.store.replace_status(ROLLOUT, key, status, document["metadata"]["resourceVersion"])
             except Conflict:
                 continue
             return
