@@ -1,4 +1,4 @@
-"""What tests of more than one folder start: one real Kubernetes API for each process that tests."""
+"""What holds for every test, and what tests of more than one folder start: one real Kubernetes API for each process."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from rollout_controller.lab.kube import Kube
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no fault
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

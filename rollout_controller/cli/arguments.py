@@ -156,6 +156,10 @@ def _apply(parser: argparse.ArgumentParser) -> None:
 
 
 def _controller(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="run on a cluster, with this configuration (docs/kubernetes.md)")
+    parser.add_argument(
+        "--namespaces", metavar="NS,NS", help="on a cluster: only these (default: those of the configuration, else all)"
+    )
     parser.add_argument("--log-format", choices=("console", "json"), help="default: console on a terminal, else json")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     parser.add_argument("--metrics-port", type=int, metavar="PORT", help="for /metrics, /healthz, /readyz; 0 takes a free one")
@@ -225,7 +229,14 @@ COMMANDS: tuple[Command, ...] = (
         ("apply -f policy.yaml rollout.yaml", "cat rollout.yaml | {} apply -f -"),
         _apply,
     ),
-    Command("controller", "run", "the controller itself", "", ("controller",), _controller),
+    Command(
+        "controller",
+        "run",
+        "the controller itself",
+        "On a folder (--local DIR), or with --config FILE on a cluster: that of --kubeconfig and --context, in a pod its own.",
+        ("--local .lab controller", "controller --config config.yaml --context staging --namespaces vision,text"),
+        _controller,
+    ),
     Command(
         "lab",
         "run",

@@ -120,14 +120,14 @@ def error_of(request: Request, status: int, body: Raw | None, answer: Answer | N
 
 
 def _refused(request: Request, status: int, body: Raw | None, said: str) -> Refused:
+    sentence = f"{said}{_hint(request, status, body)}"
     if status == 401:
-        return Unauthorized(f"{said}: credentials are missing, wrong or expired")
-    if status == 403:
-        sentence = f"{said}. {_permission(request)}"
+        return Unauthorized(sentence)
+    if status == 403 and not _causes(body):
         return Forbidden(sentence, verb=request.verb, resource=request.resource, namespace=request.namespace, said=_message(body))
     if status == 422 and (faults := _faults(body)):
-        return Invalid(said, faults=faults)
-    return Refused(said)
+        return Invalid(sentence, faults=faults)
+    return Refused(sentence)
 
 
 def _not_found(request: Request, body: Raw | None, said: str) -> StoreError:
@@ -144,9 +144,14 @@ def _not_found(request: Request, body: Raw | None, said: str) -> StoreError:
     return NotFound(f"there is no {request.what}")
 
 
-def _permission(request: Request) -> str:
+def _hint(request: Request, status: int, body: Raw | None) -> str:
+    """What a person may do about it. A 403 with causes is no matter of rights: the namespace is going, a quota is used up."""
+    if status == 401:
+        return ": credentials are missing, wrong or expired"
+    if status != 403 or _causes(body):
+        return ""
     where = f"in namespace {request.namespace}" if request.namespace else "in all namespaces"
-    return f"It needs the verb {request.verb} on {request.resource} {where}; the chart's RBAC gives it to the controller"
+    return f". It needs the verb {request.verb} on {request.resource} {where}; the chart's RBAC gives it to the controller"
 
 
 def _said(status: int, body: Raw | None, answer: Answer | None) -> str:

@@ -227,7 +227,7 @@ def _read(response: Any, server: str, ends_at: float) -> bytes:
 def _unavailable(server: str, error: Exception) -> Unavailable:
     """By the error's class; its text is quoted only where it cannot hold credentials."""
     if (distrust := _inner(error, ssl.SSLCertVerificationError)) is not None:
-        return Untrusted(f"{server} has a certificate that cannot be trusted: {distrust.verify_message}")
+        return Untrusted(f"{server} has a certificate that is not trusted: {distrust.verify_message}")
     match error:
         case urllib3.exceptions.ProxyError():
             why = "is behind a proxy that does not answer"
@@ -240,7 +240,9 @@ def _unavailable(server: str, error: Exception) -> Unavailable:
         case urllib3.exceptions.ReadTimeoutError() | TimeoutError():
             why = "did not answer in time"
         case urllib3.exceptions.SSLError() | ssl.SSLError():
-            why = f"cannot be trusted or does not speak TLS ({' '.join(str(error).split())[:200]})"
+            cut = _inner(error, ssl.SSLEOFError) or _inner(error, ssl.SSLZeroReturnError)
+            said = " ".join(str(error).split())[:200]
+            why = f"does not speak TLS ({said})" if cut is None else "cut the connection while TLS was set up"
         case urllib3.exceptions.ProtocolError() | http.client.HTTPException() | OSError():
             why = f"cut its answer ({_reason(error)})"
         case _:

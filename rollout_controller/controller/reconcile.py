@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,10 +11,12 @@ from rollout_controller.api.errors import InvalidDocument
 from rollout_controller.api.meta import Key, Raw, parse
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import RolloutStatus
-from rollout_controller.cluster.store import ROLLOUT
+from rollout_controller.cluster.store import ROLLOUT, Refused
 from rollout_controller.controller.apply import Applier
+from rollout_controller.controller.errors import classify
 from rollout_controller.controller.observe import Documents, Observer, Sight
 from rollout_controller.core.decide import decide
+from rollout_controller.core.obstacle import obstacle, once_more
 from rollout_controller.core.plan import Plan
 
 
@@ -21,6 +24,8 @@ class Witness(Protocol):
     """Learns of every turn: keeps feeders aimed at what matters, and figures for /metrics."""
 
     def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan) -> None: ...
+
+    def turn_refused(self, rollout: TritonRollout, error: Exception) -> None: ...
 
     def gone(self, key: Key) -> None: ...
 
@@ -50,7 +55,7 @@ class Reconciler:
         """One turn; returns when to look again (seconds since 1970), None when the rollout is gone.
 
         Raises:
-            StoreError, RouteProblem: an action failed. Memory is dropped, so that the next turn starts from the store.
+            StoreError: an action failed. Memory is dropped, so that the next turn starts from the store.
         """
         document = self._documents.get(ROLLOUT, key)
         if document is None:
@@ -62,15 +67,33 @@ class Reconciler:
         if rollout is None:
             return None
         sight = self._observer.see(rollout, status)
-        plan = decide(rollout, sight.policy, sight.observation, round(self._clock(), 3), status, brief=True)
+        now = round(self._clock(), 3)
+        plan = once_more(rollout, decide(rollout, sight.policy, sight.observation, now, status, brief=True), now)
         self._memory.pop(key, None)
-        written = self._applier.apply(rollout, sight.observation, plan)
+        try:
+            written = self._applier.apply(rollout, sight.observation, plan)
+        except Exception as error:
+            if classify(error) != "stalled":
+                raise
+            return self._refused(key, rollout, sight, plan, error)
         if written is not None:
             version = {"resource_version": written["metadata"]["resourceVersion"]}  # all that a write of the status changes
             rollout = rollout.model_copy(update={"status": plan.status, "metadata": rollout.metadata.model_copy(update=version)})
         self._memory[key] = Memory(written or document, rollout, plan.status)
         self._witness.turned(rollout, sight, plan)
         return plan.look_again
+
+    def _refused(self, key: Key, rollout: TritonRollout, sight: Sight, plan: Plan, error: Exception) -> float:
+        """Only a person can change that: say so in the status, and do not hurry. Nothing is remembered, as after any failure."""
+        self._witness.turn_refused(rollout, error)
+        fresh, document = rollout, self._documents.get(ROLLOUT, key)
+        if document is not None:  # its status may have been written before the refusal
+            with suppress(InvalidDocument):
+                fresh = parse(TritonRollout, document)
+        instead = obstacle(fresh, plan, str(error), round(self._clock(), 3))
+        with suppress(Refused):  # the status may not be written either: the log has it
+            self._applier.apply(fresh, sight.observation, instead)
+        return instead.look_again
 
     def _recall(self, key: Key, document: Raw) -> tuple[TritonRollout | None, RolloutStatus]:
         """The rollout as it stands, and its newest status. An invalid edit leaves the last valid spec in force."""

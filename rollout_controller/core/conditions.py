@@ -29,11 +29,16 @@ A rolled-back version is Ready=False and Stalled=True: what was asked for is not
 TYPES = ("Ready", "Reconciling", "Stalled")
 
 
-def conditions(status: RolloutStatus, reason: Reason, generation: int, now: float) -> tuple[Condition, ...]:
-    """The next conditions of `status` with this reason; the transition time moves only when a condition's status changes."""
+def conditions(
+    status: RolloutStatus, reason: Reason, generation: int, now: float, *, like: Phase | None = None
+) -> tuple[Condition, ...]:
+    """The next conditions of `status` with this reason; the transition time moves only when a condition's status changes.
+
+    `like`: as if it were in that phase.
+    """
     before = {condition.type: condition for condition in status.conditions}
     result = []
-    for name, value in zip(TYPES, BY_PHASE[status.phase], strict=True):
+    for name, value in zip(TYPES, BY_PHASE[like or status.phase], strict=True):
         old = before.get(name)
         result.append(
             Condition(

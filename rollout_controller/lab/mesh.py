@@ -198,6 +198,7 @@ class Mesh:
         home = self.directory
         tritons.lay_out_models(home / "models")
         self.kube.apply_istio_crds()
+        self.kube.apply(istiod.namespace(istiod.ROOT_NAMESPACE), istiod.namespace(NAMESPACE))
         masters = self.kube.user("lab-istiod", ("system:masters",))
         self._start_servers(
             *_tritons(have.triton, home, ports),
@@ -212,7 +213,6 @@ class Mesh:
                 ctrlz=ports.istiod_debug,
             ),
         )
-        self.kube.apply(istiod.namespace(NAMESPACE))
         self.kube.apply(
             *(istiod.service_entry(slot, NAMESPACE, http=own.http, grpc=own.grpc) for slot, own in ports.slots.items()),
             istiod.service_entry(HOST, NAMESPACE, http=ports.slots[SLOTS[0]].http, grpc=ports.slots[SLOTS[0]].grpc),

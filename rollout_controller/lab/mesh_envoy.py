@@ -21,6 +21,9 @@ HTTP_PORT, GRPC_PORT = 8000, 8001
 PROXY_VERSION = "1.31.0"
 """What istiod takes this proxy for."""
 
+_UPSTREAM = "%COMMON_DURATION(DS_RX_END:US_RX_END:ms)%"
+"""From the end of the request to the end of the server's answer: what `upstream_rq_time`, and so Istio's duration here, is."""
+
 _KINDS = "type.googleapis.com/envoy.extensions"
 _HCM = f"{_KINDS}.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ADS: dict[str, Any] = {"ads": {}, "resource_api_version": "V3"}
@@ -61,14 +64,14 @@ def _tags() -> list[dict[str, str]]:
     return [
         {
             "tag_name": "cluster_name",
-            "regex": r"^cluster\.((.+?);?\.)(?:upstream|grpc|lb|membership|circuit|update|default|http)",
+            "regex": r"^cluster\.((.+?);\.)",
         },
         {"tag_name": "response_code", "regex": r"_rq(_(\d{3}))$"},
     ]
 
 
 def _listener(home: Path, port: int, mesh_port: int) -> dict[str, Any]:
-    log = {"path": str(access_log(home)), "log_format": {"json_format": ACCESS_LOG_FORMAT}}
+    log = {"path": str(access_log(home)), "log_format": {"json_format": {**ACCESS_LOG_FORMAT, "upstream_ms": _UPSTREAM}}}
     manager = {
         "@type": _HCM,
         "stat_prefix": f"outbound_{mesh_port}",
@@ -109,7 +112,7 @@ def _address(port: int) -> dict[str, Any]:
 
 def istio_target(admin_port: int) -> Target:
     """Scrapes the sidecar; what comes out has Istio's names and labels."""
-    only = (("filter", r"^cluster\.outbound.*(upstream_rq_[0-9]|upstream_rq_time|grpc\.[0-9])"),)
+    only = (("filter", r"^cluster\.outbound.*;\.(upstream_rq_[0-9][0-9][0-9]$|upstream_rq_time|grpc\.[0-9])"),)
     return Target("istio", admin_port, "/stats/prometheus", pod_labels("client-1", "istio-proxy"), only, istio_names())
 
 

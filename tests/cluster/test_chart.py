@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import helm_python
 import pytest
 import yaml
 
-from rollout_controller.api.names import Raw
+from rollout_controller.api.names import Key, Raw
+from rollout_controller.cluster.kubernetes import KubernetesStore
+from rollout_controller.cluster.official import OfficialTransport
+from rollout_controller.cluster.store import LEASE, POLICY, ROLLOUT, VIRTUAL_SERVICE, AlreadyExists
 from rollout_controller.lab.kube import Kube
 from rollout_controller.lab.kube_api import KubeApi, KubeRefused
 from tests.contract import documents
@@ -21,12 +25,12 @@ pytestmark = pytest.mark.cluster
 READY_S = 90.0
 GROUP = "/apis/rollouts.triton.dev/v1alpha1"
 ROUTES = "/apis/networking.istio.io/v1"
-FORBIDDEN, UNPROCESSABLE = 403, 422
+FORBIDDEN = 403
 READ = {"get", "list", "watch"}
 RULES = {
     ("rollouts.triton.dev", "tritonrollouts", ""): READ,
     ("rollouts.triton.dev", "rolloutpolicies", ""): READ,
-    ("rollouts.triton.dev", "tritonrollouts/status", ""): {"update"},
+    ("rollouts.triton.dev", "tritonrollouts/status", ""): {"patch"},
     ("networking.istio.io", "virtualservices", ""): READ | {"patch"},
     ("events.k8s.io", "events", ""): {"create", "patch"},
 }
@@ -111,7 +115,7 @@ def test_the_account_can_do_its_work_and_no_more(kube: Kube, wide: tuple[KubeApi
     rollout = kube.api.call("POST", f"{GROUP}/namespaces/{namespace}/tritonrollouts", documents.rollout(namespace))
     path = f"{GROUP}/namespaces/{namespace}/tritonrollouts/resnet50"
     assert api.get(f"{GROUP}/tritonrollouts")["items"]
-    written = api.call("PUT", f"{path}/status", {**rollout, "status": {"phase": "Idle"}})
+    written = api.call("PATCH", f"{path}/status", {"status": {"phase": "Idle"}}, content_type="application/merge-patch+json")
     assert written["status"] == {"phase": "Idle"}
     refused(api, "PUT", path, rollout)
     refused(api, "DELETE", path)
@@ -128,10 +132,38 @@ def test_the_account_can_do_its_work_and_no_more(kube: Kube, wide: tuple[KubeApi
     refused(api, "GET", f"/apis/apps/v1/namespaces/{namespace}/deployments")
 
 
+def test_the_rights_are_enough_for_the_controllers_own_store(kube: Kube, wide: tuple[KubeApi, Installed], namespace: str) -> None:
+    """Everything that the controller asks of its store, as the chart's account: nothing is refused."""
+    _, installed = wide
+    transport = OfficialTransport(installed.kubeconfig)
+    store = KubernetesStore(transport)
+    for document in (documents.rollout(namespace), documents.policy(namespace), documents.virtual_service(namespace)):
+        kube.apply(document)
+    try:
+        for kind in (ROLLOUT, POLICY, VIRTUAL_SERVICE):
+            for where in (namespace, None):
+                listing = store.list(kind, where)
+                assert listing.items
+                assert list(store.watch(kind, where, listing.resource_version, 0.2)) is not None
+        rollout = store.get(ROLLOUT, Key(namespace, "resnet50"))
+        store.replace_status(ROLLOUT, Key(namespace, "resnet50"), {"phase": "Idle"}, rollout["metadata"]["resourceVersion"])
+        weight = {"op": "replace", "path": "/spec/http/0/route/0/weight", "value": 90}
+        store.patch(VIRTUAL_SERVICE, Key(namespace, "triton"), [weight])
+        lease = {"apiVersion": LEASE.api_version, "kind": LEASE.name, "metadata": {"name": NAME, "namespace": "wide"}}
+        with suppress(AlreadyExists):
+            store.create(LEASE, {**lease, "spec": {"holderIdentity": "a"}})
+        held = store.get(LEASE, Key("wide", NAME))
+        store.replace(LEASE, {**held, "spec": {"holderIdentity": "b"}})
+    finally:
+        transport.close()
+
+
 def test_the_account_can_lead_and_only_with_its_own_lease(kube: Kube, wide: tuple[KubeApi, Installed]) -> None:
     api, _ = wide
     leases = "/apis/coordination.k8s.io/v1/namespaces/wide/leases"
-    held = api.call("POST", leases, {"metadata": {"name": NAME}, "spec": {"holderIdentity": "a"}})
+    with suppress(KubeRefused):  # another test has made it
+        api.call("POST", leases, {"metadata": {"name": NAME}, "spec": {"holderIdentity": "a"}})
+    held = api.get(f"{leases}/{NAME}")
     api.call("PUT", f"{leases}/{NAME}", {**held, "spec": {"holderIdentity": "b"}})
     kube.api.call("POST", leases, {"metadata": {"name": "other"}})
     refused(api, "GET", f"{leases}/other")

@@ -85,7 +85,7 @@ def test_an_unknown_authority_and_another_name(door: Shell, kube: Kube, tmp_path
     path = tmp_path / "config"
     unknown = {"certificate-authority-data": None, "certificate-authority": str(TLS / "ca.pem")}
     said = shut(door, changed(kube, path, door.namespace, unknown))
-    assert f"{kube.url} has a certificate that cannot be trusted: " in said
+    assert f"{kube.url} has a certificate that is not trusted: " in said
     assert f"context 'lab' of {path}: its certificate-authority or tls-server-name" in said
     named = changed(kube, path, door.namespace, {"tls-server-name": "other.example.com"})
     assert "'other.example.com'" in shut(door, named)

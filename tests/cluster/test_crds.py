@@ -22,13 +22,14 @@ from rollout_controller.lab.kube import Kube
 from rollout_controller.lab.kube_api import KubeRefused
 from tests.contract import documents
 from tests.play import KEY, Play
-from tests.support.bad_documents import BAD, NOT_YET, Bad
+from tests.support.bad_documents import BAD, Bad
+from tests.support.chart import CHART, apply_crds
 from tests.world import Behaviour, World
 
 pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).parents[2]
-CRDS = ROOT / "helm" / "rollout-controller" / "crds"
+CRDS = CHART / "crds"
 GROUP = "/apis/rollouts.triton.dev/v1alpha1"
 NAMESPACE = "crds"
 MANIFESTS = sorted([*(ROOT / "policies").glob("*.yaml"), *(ROOT / "mesh").glob("*.yaml")])
@@ -36,9 +37,8 @@ MANIFESTS = sorted([*(ROOT / "policies").glob("*.yaml"), *(ROOT / "mesh").glob("
 
 @pytest.fixture(scope="module")
 def api(kube: Kube) -> Kube:
-    """The API server with our CRDs and Istio's VirtualService, and a namespace for these tests."""
-    kube.apply(CRDS)
-    kube.apply_istio_crds("virtualservices")
+    """The API server with our CRDs, and a namespace for these tests."""
+    apply_crds(kube)
     kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     return kube
 
@@ -77,7 +77,7 @@ def test_what_we_ship_is_taken_as_it_is(api: Kube, path: Path) -> None:
         api.api.call("POST", target, document, query={"dryRun": "All", "fieldValidation": "Strict"})
 
 
-@pytest.mark.parametrize("bad", [*BAD, *NOT_YET], ids=str)
+@pytest.mark.parametrize("bad", BAD, ids=str)
 def test_what_can_never_work_is_refused_in_words(api: Kube, bad: Bad) -> None:
     document = bad.document(NAMESPACE)
     with pytest.raises(KubeRefused) as caught:

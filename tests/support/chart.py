@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -15,10 +16,12 @@ import yaml
 from rollout_controller.api.names import Raw
 from rollout_controller.lab.kube import Kube
 from rollout_controller.lab.kube_api import KubeRefused
+from tests.support.bad_documents import BAD
 
 CHART = Path(__file__).parents[2] / "helm" / "rollout-controller"
 NAME = "rollout-controller"
 NAMESPACE = "rollout-system"
+KNOWN_S = 30.0
 
 
 def needed() -> Raw:
@@ -69,7 +72,7 @@ def install_chart(
     takes only pods which Pod Security calls restricted.
     """
     documents = render(values, name=name, namespace=namespace)
-    kube.apply(CHART / "crds")
+    apply_crds(kube)
     kube.apply(restricted(namespace))
     for space in {document["metadata"].get("namespace", namespace) for document in documents} - {namespace}:
         make_namespace(kube, space)
@@ -78,6 +81,25 @@ def install_chart(
     config = kube.directory / f"{namespace}-{name}-config.yaml"
     config.write_text(one(documents, "ConfigMap")["data"]["config.yaml"])
     return Installed(documents, kube.service_account(namespace, account), config)
+
+
+def apply_crds(kube: Kube) -> None:
+    """The chart's definitions, and wait until the API server goes by them: it does a moment after it took them."""
+    kube.apply(CHART / "crds")
+    deadline = time.monotonic() + KNOWN_S
+    for bad in (next(bad for bad in BAD if bad.kind == kind) for kind in ("TritonRollout", "RolloutPolicy")):
+        document = bad.document("default")
+        path = kube.api.path_of(document).rpartition("/")[0]
+        while True:
+            try:
+                kube.api.call("POST", path, {**document, "metadata": {"generateName": "bad-"}}, query={"dryRun": "All"})
+            except KubeRefused as error:
+                if error.status == HTTPStatus.UNPROCESSABLE_ENTITY:
+                    break
+                raise
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{bad.kind} is not checked by its definition after {KNOWN_S:g} s")
+            time.sleep(0.05)
 
 
 def restricted(namespace: str) -> Raw:

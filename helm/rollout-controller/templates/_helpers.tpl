@@ -69,6 +69,7 @@ metrics:
   host: 0.0.0.0
   port: {{ .Values.metrics.port }}
 lease: {{- toYaml $lease | nindent 2 }}
+workloads: {{- toYaml .Values.workloads | nindent 2 }}
 namespaces: {{ toJson .Values.namespaces }}
 {{- end }}
 
@@ -79,7 +80,7 @@ namespaces: {{ toJson .Values.namespaces }}
   verbs: [get, list, watch]
 - apiGroups: [rollouts.triton.dev]
   resources: [tritonrollouts/status]
-  verbs: [update]
+  verbs: [patch]
 - apiGroups: [networking.istio.io]
   resources: [virtualservices]
   verbs: [get, list, watch, patch]

@@ -61,6 +61,10 @@ def route_problem(sentence: str) -> Reason:
     return reason("RouteUnreadable", f"traffic cannot be shifted: {sentence}")
 
 
+def refused(words: str, seconds: float) -> Reason:
+    return reason("Refused", f"what this rollout needs is refused, and tried again every {span(seconds)}: {words}")
+
+
 def roles_unclear(weights: Mapping[str, int]) -> Reason:
     return reason(
         "RolesUnclear",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -192,6 +194,7 @@ def test_refused_credentials_are_read_again(tmp_path: Path, server: FaultServer,
         (Reply(400, status(400, "BadRequest", "no")), Refused, "BadRequest"),
         (Reply(401, status(401, "Unauthorized")), Unauthorized, "credentials"),
         (Reply(403, status(403, "Forbidden")), Forbidden, "verb get on rolloutpolicies.rollouts.triton.dev in namespace vision"),
+        (Reply(403, status(403, "Forbidden", "going", causes=[{"reason": "NamespaceTerminating"}])), Refused, "'going'$"),
         (Reply(404, status(404, "NotFound", name="balanced")), NotFound, "no RolloutPolicy vision/balanced"),
         (Reply(404, b"404 page not found", content_type="text/plain"), NotInstalled, "custom resource definitions"),
         (Reply(409, status(409, "AlreadyExists")), AlreadyExists, "there already"),
@@ -278,6 +281,22 @@ def test_what_is_not_json_is_not_sent(server: FaultServer, store: KubernetesStor
     assert server.seen == []
 
 
+@pytest.mark.parametrize(("version", "error"), [("7", Refused), ("8", Conflict)])
+def test_a_patch_that_a_rule_refuses_is_told_from_one_that_others_overtake(
+    server: FaultServer, store: KubernetesStore, version: str, error: type[StoreError]
+) -> None:
+    """An admission webhook may answer as a failed `test` does; the document that stays as it is tells them apart."""
+    failed = Reply(422, status(422, "Invalid", "weights are frozen"))
+    before, after = (Reply(200, json.dumps(stored(policy("vision"), each)).encode()) for each in ("7", version))
+    server.replies = [failed, before, failed, after]
+    operations: list[Raw] = [
+        {"op": "test", "path": "/kind", "value": "RolloutPolicy"},
+        {"op": "add", "path": "/metadata/labels", "value": {}},
+    ]
+    assert type(raised(lambda: store.patch(POLICY, KEY, operations))) is error
+    assert len(server.seen) == 4
+
+
 # streams
 
 
@@ -350,3 +369,10 @@ def test_a_watch_starts_from_a_resource_version_only(server: FaultServer, store:
     with pytest.raises(Refused, match="no resourceVersion"):
         next(store.watch(POLICY, None, "x&limit=1", 5))
     assert server.seen == []
+
+
+def test_the_store_itself_costs_no_client(tmp_path: Path) -> None:
+    """The CLI brings a lighter connection: the store must not import the official client, nor urllib3."""
+    heavy = "{'kubernetes', 'urllib3', 'requests', 'tenacity', 'jsonpatch'}"
+    code = f"import sys, rollout_controller.cluster.kubernetes; print(sorted({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout == "[]\n"
