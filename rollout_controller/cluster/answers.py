@@ -111,8 +111,7 @@ def error_of(request: Request, status: int, body: Raw | None, answer: Answer | N
     if status == 410 or (status == 504 and _FROM_THE_FUTURE in _causes(body)):
         return Expired(f"{request}: {said}: list again")
     if status in _NEVER:
-        hint = {401: ": credentials are missing, wrong or expired", 403: f". {_permission(request)}"}.get(status, "")
-        return Refused(f"{request}: {said}{hint}")
+        return Refused(f"{request}: {said}{_hint(request, status, body)}")
     return Unavailable(f"{request}: {said}", retry_after_s=_retry_after(body, answer))
 
 
@@ -129,9 +128,14 @@ def _not_found(request: Request, body: Raw | None, said: str) -> StoreError:
     return NotFound(f"there is no {request.what}")
 
 
-def _permission(request: Request) -> str:
+def _hint(request: Request, status: int, body: Raw | None) -> str:
+    """What a person may do about it. A 403 with causes is no matter of rights: the namespace is going, a quota is used up."""
+    if status == 401:
+        return ": credentials are missing, wrong or expired"
+    if status != 403 or _causes(body):
+        return ""
     where = f"in namespace {request.namespace}" if request.namespace else "in all namespaces"
-    return f"It needs the verb {request.verb} on {request.resource} {where}; the chart's RBAC gives it to the controller"
+    return f". It needs the verb {request.verb} on {request.resource} {where}; the chart's RBAC gives it to the controller"
 
 
 def _said(status: int, body: Raw | None, answer: Answer | None) -> str:

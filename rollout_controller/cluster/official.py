@@ -232,12 +232,21 @@ def _unavailable(server: str, error: Exception) -> Unavailable:
         case urllib3.exceptions.ReadTimeoutError() | TimeoutError():
             why = "did not answer in time"
         case urllib3.exceptions.SSLError() | ssl.SSLError():
-            why = f"cannot be trusted or does not speak TLS ({' '.join(str(error).split())[:200]})"
+            why = _tls(error)
         case urllib3.exceptions.ProtocolError() | http.client.HTTPException() | OSError():
             why = f"cut its answer ({_reason(error)})"
         case _:
             why = f"cannot be asked ({type(error).__name__}): are address and credentials well-formed?"
     return Unavailable(f"{server} {why}")
+
+
+def _tls(error: Exception) -> str:
+    inner = next((each for each in (error, *error.args) if isinstance(each, ssl.SSLError)), None)
+    if isinstance(inner, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return "cut the connection while TLS was set up"
+    if isinstance(inner, ssl.SSLCertVerificationError):
+        return f"has a certificate that is not trusted ({inner.verify_message})"
+    return f"does not speak TLS ({' '.join(str(error).split())[:200]})"
 
 
 def _reason(error: BaseException) -> str:

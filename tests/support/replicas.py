@@ -125,10 +125,10 @@ class Replica:
 class Stage:
     """A namespace with the chart in it, a rollout at rest, its policy and its route; controllers come when they are asked for."""
 
-    def __init__(self, kube: Kube, namespace: str, folder: Path, **config: Any) -> None:
+    def __init__(self, kube: Kube, namespace: str, folder: Path, values: Raw | None = None, **config: Any) -> None:
         self.kube, self.namespace, self.folder = kube, namespace, folder
         self.replicas: list[Replica] = []
-        installed = install_chart(kube, {"namespaces": [namespace]}, name="controller", namespace=namespace)
+        installed = install_chart(kube, {"namespaces": [namespace], **(values or {})}, name="controller", namespace=namespace)
         self.roles = [document for document in installed.documents if document["kind"] == "Role"]
         here = {
             "prometheus": {"url": "http://127.0.0.1:9", "window": "2s", "lag": "1s"},
@@ -199,9 +199,9 @@ class Stage:
 
 
 @contextmanager
-def stage(kube: Kube, namespace: str, folder: Path, **config: Any) -> Iterator[Stage]:
-    """With its documents; no process is left at the end."""
-    made = Stage(kube, namespace, folder, **config)
+def stage(kube: Kube, namespace: str, folder: Path, values: Raw | None = None, **config: Any) -> Iterator[Stage]:
+    """With its documents; no process is left at the end. `values`: of the chart; `config`: over what it makes of them."""
+    made = Stage(kube, namespace, folder, values, **config)
     made.apply()
     try:
         yield made

@@ -190,6 +190,7 @@ def test_refused_credentials_are_read_again(
         (Reply(400, status(400, "BadRequest", "no")), Refused, "BadRequest"),
         (Reply(401, status(401, "Unauthorized")), Refused, "credentials"),
         (Reply(403, status(403, "Forbidden")), Refused, "verb get on rolloutpolicies.rollouts.triton.dev in namespace vision"),
+        (Reply(403, status(403, "Forbidden", "going", causes=[{"reason": "NamespaceTerminating"}])), Refused, "'going'$"),
         (Reply(404, status(404, "NotFound", name="balanced")), NotFound, "no RolloutPolicy vision/balanced"),
         (Reply(404, b"404 page not found", content_type="text/plain"), Refused, "custom resource definitions"),
         (Reply(409, status(409, "AlreadyExists")), AlreadyExists, "there already"),
@@ -274,6 +275,22 @@ def test_what_is_not_json_is_not_sent(server: FaultServer, store: KubernetesStor
         with pytest.raises(Refused):
             store.patch(VIRTUAL_SERVICE, KEY, [{"op": "add", "path": "/spec", "value": value}])
     assert server.seen == []
+
+
+@pytest.mark.parametrize(("version", "error"), [("7", Refused), ("8", Conflict)])
+def test_a_patch_that_a_rule_refuses_is_told_from_one_that_others_overtake(
+    server: FaultServer, store: KubernetesStore, version: str, error: type[StoreError]
+) -> None:
+    """An admission webhook may answer as a failed `test` does; the document that stays as it is tells them apart."""
+    failed = Reply(422, status(422, "Invalid", "weights are frozen"))
+    before, after = (Reply(200, json.dumps(stored(policy("vision"), each)).encode()) for each in ("7", version))
+    server.replies = [failed, before, failed, after]
+    operations: list[Raw] = [
+        {"op": "test", "path": "/kind", "value": "RolloutPolicy"},
+        {"op": "add", "path": "/metadata/labels", "value": {}},
+    ]
+    assert type(raised(lambda: store.patch(POLICY, KEY, operations))) is error
+    assert len(server.seen) == 4
 
 
 # streams
