@@ -6,22 +6,30 @@ STAMP := $(VENV)/.installed
 # Two labs share two cores: what failed beside another is tried once more alone, and must pass there.
 AGAIN = echo "Once more, one at a time, what failed:"; $(BIN)/pytest -v --last-failed --last-failed-no-failures none
 
-.PHONY: demo test unit lab check bench bench-scale install format clean
+UNIT = not lab and not cluster and not mesh
+
+.PHONY: demo test unit lab cluster mesh check bench bench-scale install format clean
 
 demo: install ## four versions of a model, real servers, one of them good
 	@$(BIN)/rollouts demo $(DEMO)
 
-test: install ## unit tests, then the lab tier on real Envoy, Prometheus and Triton
-	@$(BIN)/python -m rollout_controller.lab.parts
-	$(BIN)/pytest -q -n 2 -m "not lab" || { $(AGAIN) -m "not lab"; }
+test: install ## unit tests, then the tiers on real servers: lab, cluster (Kubernetes API), mesh (Istio on top)
+	@$(BIN)/python -m rollout_controller.lab.parts lab cluster mesh
+	$(BIN)/pytest -q -n 2 -m "$(UNIT)" || { $(AGAIN) -m "$(UNIT)"; }
 	$(BIN)/pytest -v -n 2 --dist loadfile -m lab --no-header || { $(AGAIN) -m lab; }
+	$(BIN)/pytest -v -n 2 --dist loadfile -m cluster --no-header || { $(AGAIN) -m cluster; }
+	$(BIN)/pytest -v -m mesh --no-header || { $(AGAIN) -m mesh; }
 
 unit: install
-	$(BIN)/pytest -q -n 2 -m "not lab"
+	$(BIN)/pytest -q -n 2 -m "$(UNIT)"
 
-lab: install
-	@$(BIN)/python -m rollout_controller.lab.parts
-	$(BIN)/pytest -v -n 2 --dist loadfile -m lab
+lab cluster: install
+	@$(BIN)/python -m rollout_controller.lab.parts $@
+	$(BIN)/pytest -v -n 2 --dist loadfile -m $@
+
+mesh: install
+	@$(BIN)/python -m rollout_controller.lab.parts mesh
+	$(BIN)/pytest -v -m mesh
 
 check: install ## format, lint, types, import contracts
 	$(BIN)/ruff format --check rollout_controller tests benchmarks

@@ -43,8 +43,8 @@ def policy() -> Raw:
                 {"name": "latency", "source": "envoy", "latency": {"quantile": 0.95, "max": "100ms"}},
             ],
             "guards": [{"name": "gpu", "source": "dcgm", "above": "90%", "for": "2m", "then": "Rollback"}],
-            "hold": {"min": "4h", "minRequests": 30, "timeout": "8h"},
-            "undecided": {"after": "6h"},
+            "hold": {"min": "20m", "minRequests": 30, "timeout": "1h"},
+            "undecided": {"after": "30m"},
             "judge": {"tolerance": {"errors": "20s", "latency": "20s"}},
         },
     }

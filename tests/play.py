@@ -13,15 +13,27 @@ from rollout_controller.api.policy import Guard, RolloutPolicy, Slo
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Condition, Phase, RolloutStatus
 from rollout_controller.cluster.local import LocalStore
-from rollout_controller.cluster.store import POLICY, ROLLOUT, VIRTUAL_SERVICE, AlreadyExists, Kind, NotFound, ObjectStore
+from rollout_controller.cluster.store import (
+    DEPLOYMENT,
+    POLICY,
+    ROLLOUT,
+    VIRTUAL_SERVICE,
+    AlreadyExists,
+    Kind,
+    NotFound,
+    ObjectStore,
+)
 from rollout_controller.controller.apply import Applier, Teller
 from rollout_controller.controller.observe import Observer, Sight
 from rollout_controller.controller.reconcile import Reconciler
 from rollout_controller.controller.reference import Reference
+from rollout_controller.controller.senses import both, by_triton
+from rollout_controller.controller.workloads import Workloads
 from rollout_controller.core.observation import GaugeReading, SliReading, SlotState, Unknown
 from rollout_controller.core.plan import Plan, Tell
 from rollout_controller.core.states import RESTING
 from rollout_controller.slo.sources import load_sources
+from tests import kubelet
 from tests.world import Behaviour, World, policy
 
 KEY = Key("vision", "resnet50")
@@ -59,25 +71,33 @@ def documents(key: Key = KEY, route_name: str = ROUTE.name) -> tuple[Raw, Raw, R
 class Play:
     """A rollout in a store and a world; `start` makes a new controller, which knows only what the store knows.
 
-    `store` may be any ObjectStore, or the file of a new local one. `rules` are changes to the policy's spec. Without a
-    `teller` what is told is only collected in `told`.
+    Without a `teller` what is told is only collected in `told`.
     """
 
     def __init__(
         self,
-        store: ObjectStore | Path,
+        place: Path | ObjectStore,
         world: World,
+        spec: Raw | None = None,
         *,
-        key: Key = KEY,
+        namespace: str = KEY.namespace,
+        name: str = KEY.name,
         route: str = ROUTE.name,
+        rules: Raw | None = None,
         teller: Teller | None = None,
-        **rules: object,
     ) -> None:
-        self.store = LocalStore(store) if isinstance(store, Path) else store
-        self.world, self.key, self.route = world, key, Key(key.namespace, route)
-        self.teller = teller
-        rollout, policy_document, virtual_service = documents(key, route)
-        policy_document["spec"] |= rules
+        """In a local store at a path, or in another one.
+
+        `spec`: parts of the rollout's spec that are others than usual; with workloads, `deploy_pods` makes them. `rules`:
+        the same of the policy's.
+        """
+        self.store: ObjectStore = LocalStore(place) if isinstance(place, Path) else place
+        self.namespace, self.key, self.route = namespace, Key(namespace, name), Key(namespace, route)
+        self.world, self.teller = world, teller
+        rollout, policy_document, virtual_service = documents(self.key, route)
+        rollout["spec"].update(spec or {})
+        policy_document["spec"].update(rules or {})
+        self.kubelet = kubelet.Kubelet(world)
         with suppress(AlreadyExists):
             self.store.create(POLICY, policy_document)
         self.store.create(VIRTUAL_SERVICE, virtual_service)
@@ -86,10 +106,12 @@ class Play:
         self.world.weights = self.weights
         self.told: list[Tell] = []
         self.invalid_documents: list[InvalidDocument] = []
+        self.refusals: list[Exception] = []
         self.start(self.store)
 
     def start(self, store: ObjectStore) -> None:
         """A new controller over `store`."""
+        self.workloads = Workloads(self, lambda: self.world.now)
         observer = Observer(self, self, load_sources())
         applier = Applier(store, self, self, written=lambda _kind, _document: None)
         self.reconciler = Reconciler(self, observer, applier, self, lambda: self.world.now)
@@ -102,8 +124,31 @@ class Play:
         except NotFound:
             return None
 
-    def synced(self, kind: Kind) -> bool:
-        return kind is not None
+    def synced(self, kind: Kind, namespace: str | None = None) -> bool:
+        return True
+
+    def refused(self, kind: Kind, namespace: str | None = None) -> str | None:
+        return None
+
+    def keys(self, kind: Kind) -> tuple[Key, ...]:
+        return tuple(Key(each["metadata"]["namespace"], each["metadata"]["name"]) for each in self.store.list(kind).items)
+
+    def deploy_pods(self, **replicas: int) -> None:
+        """Deployments for both slots, with pods that are up."""
+        for slot, count in replicas.items():
+            document = kubelet.deployment(slot, replicas=count, namespace=self.namespace)
+            self.kubelet.begin(slot, self.store.create(DEPLOYMENT, document))
+        self.play_kubernetes()
+
+    def deployment(self, slot: str) -> Raw:
+        return self.store.get(DEPLOYMENT, Key(self.namespace, f"triton-{slot}"))
+
+    def play_kubernetes(self) -> None:
+        """Bring pods and statuses up to the world's time."""
+        for document in self.store.list(DEPLOYMENT, self.namespace).items:
+            meta = document["metadata"]
+            status = self.kubelet.status(meta["name"].removeprefix("triton-"), document)
+            self.store.replace_status(DEPLOYMENT, Key(meta["namespace"], meta["name"]), status, meta["resourceVersion"])
 
     def weights(self) -> Mapping[str, int]:
         """What the route gives each slot; nothing where there is no route, or none that can be read."""
@@ -138,13 +183,19 @@ class Play:
         return self.world.gauge(canary)
 
     def slot(self, rollout: TritonRollout, slot: str) -> SlotState:
-        return self.world.slot(slot)
+        if rollout.spec.slots[slot].workload is None:
+            return self.world.slot(slot)
+        pods = self.workloads.state(rollout, slot)
+        return both(self.world.slot(slot), pods) if by_triton(rollout.spec, slot) else pods
 
     def load(self, rollout: TritonRollout, slot: str, version: str) -> None:
         self.world.load(slot, version)
 
     def warm_up(self, rollout: TritonRollout, slot: str, version: str) -> None:
         self.world.warm_up(slot, version)
+
+    def answered(self, rollout: TritonRollout, slot: str, version: str | None, refusal: str | None) -> None:
+        self.workloads.answered(rollout, slot, version, refusal)
 
     def tell(self, about: Reference, message: Tell) -> None:
         if not message.quiet:
@@ -154,6 +205,9 @@ class Play:
 
     def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan) -> None:
         pass
+
+    def turn_refused(self, rollout: TritonRollout, error: Exception) -> None:
+        self.refusals.append(error)
 
     def gone(self, key: Key) -> None:
         pass
@@ -210,6 +264,7 @@ class Play:
     def settle(self, limit: int = 20) -> None:
         """Turn until it asks to look later than now."""
         for _ in range(limit):
+            self.play_kubernetes()
             again = self.reconciler.reconcile(self.key)
             if again is None or again > self.world.now:
                 return
@@ -222,7 +277,7 @@ class Play:
             self.world.advance(self.world.now + self.world.window_s)
             self.settle()
 
-    def until(self, phase: Phase, limit_s: float = 1200) -> None:
+    def reach(self, phase: Phase, limit_s: float = 1200) -> None:
         end = self.world.now + limit_s
         while self.status.phase is not phase:
             assert self.world.now < end, f"never {phase}: {self.status.phase}, {self.status.reason}"
@@ -251,7 +306,7 @@ def playing(store: ObjectStore, namespace: str, *, teller: Teller | None = None,
     """A rollout at rest: version 1 is stable on blue; 1, 2, 6 are good, 3 fails 5 % of its requests, 5 all, 7 does not load."""
     behaviours = {"1": GOOD, "2": GOOD, "6": GOOD, "3": FAILS, "5": DEAD, "7": Behaviour(fails_to_load="No such file")}
     world = World(behaviours=behaviours, window_s=10.0)
-    played = Play(store, world, key=Key(namespace, name), route=f"triton-{name}", teller=teller, **rules)
+    played = Play(store, world, namespace=namespace, name=name, route=f"triton-{name}", rules=rules, teller=teller)
     played.settle()
     return played
 

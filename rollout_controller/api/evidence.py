@@ -16,28 +16,37 @@ class Tally(Model):
     """Requests, and how many of them were bad."""
 
     total: int = 0
+    """All of them."""
     bad: int = 0
+    """Bad ones among them."""
 
 
 class PendingWindow(Model):
     """Windows at one weight that are together still too short to be judged."""
 
     end: Instant
+    """End of the last of them."""
     seconds: float
+    """Their length together."""
     canary: Tally
+    """The canary's requests in them."""
     stable: Tally
+    """Stable's requests in them."""
 
 
 class StableBin(Model):
     """About half a minute in which stable had traffic."""
 
     seconds: float
+    """Its length."""
     total: int
+    """Requests in it."""
     bad: int
+    """Bad ones among them."""
 
 
 class QuestionEvidence(Model):
-    """Evidence of harm for one question (judge.md, Evidence of harm). Logarithms are natural."""
+    """Evidence of harm for one question. Logarithms are natural."""
 
     log_weights: tuple[float, ...] = ()
     """ln W, one for each alternative of the grid; empty before the first window."""
@@ -65,6 +74,7 @@ class SloEvidence(Model):
     step: int | None = None
     """The step that the last window of the canary belongs to."""
     step_started_at: Instant | None = None
+    """When that step's weight was first seen on the route."""
     new_step: bool = False
     """Nothing of this step was judged yet."""
     step_canary: Tally = Tally()
@@ -74,15 +84,18 @@ class SloEvidence(Model):
     stable: Tally = Tally()
     """Stable's requests in the same windows."""
     pending: PendingWindow | None = None
+    """Windows that wait for more of them."""
     stable_bins: tuple[StableBin, ...] = ()
     """Stable's last five minutes with traffic, oldest first."""
     questions: dict[str, QuestionEvidence] = Field(default_factory=dict)
+    """Evidence of harm, by question."""
 
 
 class Harm(Model):
     """The evidence of harm reached the promised level; this is not forgotten."""
 
     slo: str
+    """Name of the SLO whose data did it."""
     at: Instant
     """End of the window whose data did it."""
 
@@ -91,6 +104,8 @@ class JudgeState(Model):
     """Evidence of an attempt, by SLO name."""
 
     slos: dict[str, SloEvidence] = Field(default_factory=dict)
+    """What was counted and concluded, by SLO name."""
     max_log_e: float = 0.0
     """The largest ln M so far, M the weighted mean over all questions."""
     harm: Harm | None = None
+    """Set once the evidence of harm reached the promised level."""

@@ -18,6 +18,8 @@ ANNOTATION_COMMAND = f"{GROUP}/command"
 """`VERB ID`, verb one of pause, resume, promote, promote-full, abort; the id makes each command happen once."""
 ANNOTATION_MARK = f"{GROUP}/mark"
 """Ours, on the VirtualService: what was last decided, as JSON (safety rule 3). One for each rollout: `mark_of`."""
+ANNOTATION_SCALED = f"{GROUP}/scaled"
+"""Ours, on a workload: the replicas that we set last, and what for. Where they differ, somebody else scales it."""
 
 _LONGEST_PART = 63
 """Kubernetes' limit for what follows the slash in an annotation's name."""

@@ -10,45 +10,63 @@ from pydantic import Field, field_validator, model_validator
 from rollout_controller.api.meta import Metadata, Model
 from rollout_controller.api.quantities import Duration, Percent
 
+LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+"""Of the names of SLOs and guards: they become labels of metrics."""
+
 
 class StepPause(Model):
     """A step that waits for a person; `duration` bounds it (absent: `paused.after` of the policy)."""
 
     duration: Duration | None = None
+    """The pause ends by itself after this long, and the rollout goes on."""
 
 
 class Step(Model):
     """A weight for the canary, with the time and evidence it needs (absent: the policy's `hold`)."""
 
     weight: Annotated[int, Field(strict=True, ge=1, le=100)]
+    """Share of the traffic that the canary gets, in percent."""
     min_hold: Duration | None = None
+    """The step lasts at least this long; absent: `hold.min`."""
     max_hold: Duration | None = None
+    """Without a verdict for this long, `undecided.then` happens; absent: `undecided.after`."""
     min_requests: Annotated[int, Field(ge=0)] | None = None
+    """Canary requests that the step needs; absent: `hold.minRequests`."""
     pause: StepPause | None = None
+    """When the step is done, wait for a person; `rollouts promote` goes on."""
 
 
 class ErrorRate(Model):
     """At most `max` of the requests may fail. `codes`: the classes of HTTP status that count as failures."""
 
     max: Percent
-    codes: tuple[Literal["4xx", "5xx"], ...] = ("5xx",)
+    """Largest share of failed requests, for example 1%."""
+    codes: Annotated[tuple[Literal["4xx", "5xx"], ...], Field(max_length=2)] = ("5xx",)
+    """Classes of HTTP status that count as failures."""
 
 
 class Latency(Model):
     """`quantile` of the requests at most `max`, which must be a bucket edge of the source."""
 
     quantile: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    """Share of the requests that must be fast enough: 0.95 is p95."""
     max: Duration
+    """The limit, for example 100ms; it must be a bucket edge of the source."""
 
 
 class Slo(Model):
     """An objective on good events / total events: errors, or slow requests."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
-    source: str
+    name: Annotated[str, Field(pattern=LABEL_PATTERN, max_length=63)]
+    """The objective's name; no other SLO or guard of the policy has it."""
+    source: Annotated[str, Field(max_length=63)]
+    """The SLI source that counts the requests, for example istio, istio-grpc or envoy."""
     error_rate: ErrorRate | None = None
+    """The question about errors. Either this or `latency`."""
     latency: Latency | None = None
+    """The question about slow requests. Either this or `errorRate`."""
     grace: Duration | None = None
+    """For this long after each increase of the weight slow requests are no evidence: caches fill, clocks rise."""
 
     @model_validator(mode="after")
     def _one_question(self) -> Slo:
@@ -75,26 +93,36 @@ class Slo(Model):
 class Guard(Model):
     """A gauge with a limit and a time: over it no step forward; over it for the whole of `for`, what `then` says."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
-    source: str
+    name: Annotated[str, Field(pattern=LABEL_PATTERN, max_length=63)]
+    """The guard's name; no other SLO or guard of the policy has it."""
+    source: Annotated[str, Field(max_length=63)]
+    """The source that shows the gauge, for example dcgm."""
     above: Percent
+    """The limit, for example 90%."""
     for_: Duration = Field(alias="for", default=120.0)
+    """Over the limit for this long: `then` happens."""
     then: Literal["Rollback", "Hold"] = "Rollback"
+    """Rollback takes the canary off traffic; Hold only takes no step forward. While stable is over it, too: always Hold."""
 
 
 class Tolerance(Model):
     """Twice the longest hiccup that must be survived; the speed limit of the judge."""
 
     errors: Duration = 90.0
+    """For the SLOs on errors."""
     latency: Duration = 120.0
+    """For the SLOs on latency."""
 
 
 class Judge(Model):
     """The promises about wrong decisions, per attempt (falseRollback) and per step (falsePromotion)."""
 
     false_rollback: Percent = 0.01
+    """At most this share of the attempts with a version that meets its objectives is rolled back."""
     false_promotion: Percent = 0.05
+    """At most this chance, at each step, to go on early with a version that misses an objective."""
     tolerance: Tolerance = Tolerance()
+    """Twice the longest hiccup that must be survived: harm is found a little later than this."""
 
     @model_validator(mode="after")
     def _possible(self) -> Judge:
@@ -110,67 +138,90 @@ class Hold(Model):
     """What every step needs unless it says otherwise."""
 
     min: Duration = 180.0
+    """Every step lasts at least this long."""
     min_requests: Annotated[int, Field(ge=0)] = 30
+    """Canary requests that every step needs."""
     timeout: Duration = 1800.0
     """However little was seen, a step ends after this long (then: `unknown.then`)."""
 
 
 class Retreat(Model):
-    """Users out of the way first, the version judged later (judge.md)."""
+    """Users out of the way first, the version judged later."""
 
     cool_down: Duration = 60.0
+    """The canary stays without traffic this long."""
     strikes: Annotated[int, Field(ge=1, le=10)] = 3
+    """So many retreats in one attempt are a rollback."""
 
 
 class CompareToStable(Model):
     """Relative test against stable on the same SLIs."""
 
     tolerance: Percent = 0.10
+    """The canary may be worse than stable by this share."""
 
 
 class Undecided(Model):
     """A step without a verdict after `after` (the step's maxHold)."""
 
     after: Duration = 360.0
+    """A step waits this long for a verdict, unless it says maxHold itself."""
     then: Literal["Advance", "Pause", "Rollback"] = "Advance"
+    """Advance goes on and marks the step unproven; Pause waits for a person; Rollback goes back."""
 
 
 class UnknownRule(Model):
-    """Blind for `after`."""
+    """Blind for `after`: nothing is known about an SLO because its numbers are missing, stale or impossible."""
 
     after: Duration = 600.0
+    """Traffic stays as it is for this long."""
     then: Literal["Rollback", "Pause"] = "Rollback"
+    """Rollback goes back to stable; Pause waits for a person."""
 
 
 class DriftRule(Model):
     """Somebody else moved the weights."""
 
     then: Literal["Restore", "Pause", "Abort"] = "Restore"
+    """Restore writes our weights again; Pause waits for a person; Abort ends the attempt."""
 
 
 class PausedRule(Model):
     """No wait is endless: a pause nobody ends, ends after `after`."""
 
     after: Duration = 86400.0
+    """A pause lasts at most this long, unless its step says otherwise."""
     then: Literal["Rollback", "Resume"] = "Rollback"
+    """What happens then: back to stable, or on."""
 
 
 class PolicySpec(Model):
     """What an SRE writes once for many rollouts."""
 
-    steps: tuple[Step, ...]
-    slos: tuple[Slo, ...]
-    guards: tuple[Guard, ...] = ()
+    steps: Annotated[tuple[Step, ...], Field(max_length=100)]
+    """The way from the first traffic to all of it: weights that rise, the last one 100."""
+    slos: Annotated[tuple[Slo, ...], Field(max_length=20)]
+    """The objectives that the new version must meet; at least one."""
+    guards: Annotated[tuple[Guard, ...], Field(max_length=20)] = ()
+    """Gauges with a limit, for example GPU saturation."""
     hold: Hold = Hold()
+    """What every step needs unless it says otherwise."""
     judge: Judge = Judge()
+    """How sure the controller must be before it decides."""
     compare_to_stable: CompareToStable | None = None
+    """Relative test against stable on the same SLIs. Not part of this version yet: leave it out."""
     retreat: Retreat | Literal["off"] = "off"
+    """Users out of the way on sudden strong harm, the version judged later. Not part of this version yet: off."""
     undecided: Undecided = Undecided()
+    """What happens when the evidence does not decide in time."""
     unknown: UnknownRule = UnknownRule()
+    """What happens when nothing can be seen: missing, stale or impossible numbers are never evidence against a version."""
     drift: DriftRule = DriftRule()
+    """What happens when somebody else moves the weights."""
     on_delete: Literal["Leave", "Restore"] = "Leave"
     """What becomes of traffic when a rollout is deleted in an attempt: it stays as it is, or goes back to stable."""
     paused: PausedRule = PausedRule()
+    """What happens to a pause that nobody ends."""
 
     @field_validator("retreat", mode="before")
     @classmethod
@@ -231,9 +282,10 @@ class PolicySpec(Model):
 
 
 class RolloutPolicy(Model):
-    """The custom resource."""
+    """How versions are brought in: steps, objectives, guards, and what happens when the evidence does not decide."""
 
     api_version: Literal["rollouts.triton.dev/v1alpha1"]
     kind: Literal["RolloutPolicy"]
     metadata: Metadata
     spec: PolicySpec
+    """What an SRE writes once for many rollouts."""

@@ -8,16 +8,21 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,12})?"
+_PERCENT = re.compile(rf" *({_NUMBER}) *% *")
+_DURATION_PART = re.compile(rf"({_NUMBER}) *(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-PERCENT_PATTERN = r"^\d+(\.\d+)?\s*%$"
-DURATION_PATTERN = r"^(\d+(\.\d+)?(ms|s|m|h|d))+$"
+PERCENT_PATTERN = rf"^ *{_NUMBER} *% *$"
+DURATION_PATTERN = rf"^ *(?:{_NUMBER} *(?:ms|s|m|h|d) *)+$"
+_DURATION = re.compile(DURATION_PATTERN.removeprefix("^").removesuffix("$"))
+MOST_CHARACTERS = 32
+"""Of a percentage or duration."""
+LONGEST_DAYS = 366
 
 
 def parse_percent(value: object) -> float:
     """`1%` -> 0.01. A number without the sign is refused: 5 could be 5 % or 500 %."""
-    match = _PERCENT.fullmatch(value.strip()) if isinstance(value, str) else None
+    match = _PERCENT.fullmatch(value) if isinstance(value, str) and len(value) <= MOST_CHARACTERS else None
     if match is None:
         raise ValueError(f"{value!r} is not a percentage|write it with its sign, for example '1%' or '0.5%'")
     share = float(match[1]) / 100
@@ -32,12 +37,13 @@ def format_percent(share: float) -> str:
 
 
 def parse_duration(value: object) -> float:
-    """`1m30s` -> 90.0 seconds. A number without a unit is refused."""
-    text = value.replace(" ", "") if isinstance(value, str) else ""
-    parts = _DURATION_PART.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
+    """`1m30s` -> 90.0 seconds. A number without a unit is refused, and so is more than a year."""
+    if not isinstance(value, str) or len(value) > MOST_CHARACTERS or not _DURATION.fullmatch(value):
         raise ValueError(f"{value!r} is not a duration|write it with its unit, for example '100ms', '90s', '6m' or '1h30m'")
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(value))
+    if seconds > LONGEST_DAYS * _SECONDS["d"]:
+        raise ValueError(f"{value!r} is longer than a year|at most '{LONGEST_DAYS}d'")
+    return seconds
 
 
 def format_duration(seconds: float) -> str:
@@ -72,7 +78,7 @@ Percent = Annotated[
     float,
     BeforeValidator(parse_percent),
     PlainSerializer(format_percent, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": PERCENT_PATTERN}),
+    WithJsonSchema({"type": "string", "pattern": PERCENT_PATTERN, "maxLength": MOST_CHARACTERS}),
 ]
 """A share from 0 to 1, written `1%`."""
 
@@ -80,7 +86,7 @@ Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN}),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "maxLength": MOST_CHARACTERS}),
 ]
 """Seconds, written `1m30s`."""
 

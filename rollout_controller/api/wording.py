@@ -35,6 +35,11 @@ _EXAMPLES = {
 }
 """By the end of a field's path; the longest that fits is shown."""
 
+_BY_CONTEXT = {
+    "string_pattern_mismatch": "text like {pattern}",
+    "string_too_long": "at most {max_length} characters",
+    "too_long": "at most {max_length} of them",
+}
 _WHOLE = ("int_type", "int_parsing", "int_from_float", "int_parsing_size")
 _NUMBER = ("float_type", "float_parsing", "finite_number")
 _BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
@@ -76,10 +81,10 @@ def _allowed(error: Any, kind: type[BaseModel], loc: tuple[str | int, ...]) -> s
         case "string_type":
             scalar = isinstance(error["input"], (int, float)) and not isinstance(error["input"], bool)
             return f'text: write it in quotes: "{error["input"]}"' if scalar else "text"
-        case "string_pattern_mismatch":
-            return f"text like {error['ctx']['pattern']}"
         case "bool_type" | "bool_parsing":
             return "true or false"
+    if error["type"] in _BY_CONTEXT:
+        return _BY_CONTEXT[error["type"]].format(**error["ctx"])
     if error["type"] in (*_WHOLE, *_NUMBER, *_BOUNDS):
         return _range(kind, loc, whole=error["type"] not in _NUMBER)
     if error["type"] in _MAP:

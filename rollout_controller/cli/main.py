@@ -65,14 +65,6 @@ def _apply(args: Namespace) -> int:
     return apply(args)
 
 
-def _controller(args: Namespace) -> int:
-    from rollout_controller.cli.session import local_directory, screen  # noqa: PLC0415
-
-    args.local = str(local_directory(args.local, screen(plain=True)))
-    args.log_format = args.log_format or ("console" if sys.stderr.isatty() else "json")
-    return _elsewhere("rollout_controller.controller.main")(args)
-
-
 def _elsewhere(module: str) -> Callable[[Namespace], int]:
     """`run(args) -> exit code` of a part with a second of imports, which only its own command pays."""
 
@@ -94,7 +86,7 @@ _COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "wait": _on_documents("waiting", "wait"),
     **dict.fromkeys(("pause", "resume", "promote", "abort"), _on_documents("ask", "command")),
     "apply": _apply,
-    "controller": _controller,
+    "controller": _elsewhere("rollout_controller.cli.controller"),
     "lab": _elsewhere("rollout_controller.lab.command"),
     "demo": _elsewhere("rollout_controller.lab.demo"),
 }

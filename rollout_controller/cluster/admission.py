@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from rollout_controller.api.names import Key, Raw
 from rollout_controller.cluster.store import Conflict, Kind, Refused
@@ -29,11 +29,16 @@ def key_of(document: Raw) -> Key:
     if not isinstance(metadata, dict):
         raise Refused(f"metadata: {metadata!r} was read; a map with a name is needed")
     name, namespace = metadata.get("name"), metadata.get("namespace", "default")
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > 253:
+    if not is_name(name):
         raise Refused(f"metadata.name: {_short(name)} is not a name; lower-case letters, digits, '-' and '.', at most 253")
     if not isinstance(namespace, str) or not _LABEL.fullmatch(namespace):
         raise Refused(f"metadata.namespace: {_short(namespace)} is not a name; lower-case letters, digits and '-', at most 63")
     return Key(namespace, name)
+
+
+def is_name(text: object) -> TypeGuard[str]:
+    """Whether an object or a namespace could be called so."""
+    return isinstance(text, str) and len(text) <= 253 and _NAME.fullmatch(text) is not None
 
 
 def created(kind: Kind, document: Raw, *, uid: str, timestamp: str, version: int) -> Raw:
@@ -88,9 +93,15 @@ def encode(document: Raw) -> str:
     """JSON text; raises Refused for what is not JSON (dates, NaN, cycles, lone surrogates) or is too big."""
     try:
         text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        size = len(text.encode())
+        text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise Refused(f"the document is not JSON: {error}") from None
+    return fit(text, document)
+
+
+def fit(text: str, document: Raw) -> str:
+    """The JSON text of the document; raises Refused when it is too big or too deep."""
+    size = len(text) if text.isascii() else len(text.encode())
     if size > MAX_BYTES:
         raise Refused(f"the document has {size:,} bytes; at most {MAX_BYTES:,}")
     if text.count("{") + text.count("[") > MAX_DEPTH and _depth(document) > MAX_DEPTH:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
 
 from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_type, stop_when_event_set, wait_random_exponential
 
 from rollout_controller.api.names import Key, Raw
-from rollout_controller.cluster.store import Expired, Kind, ObjectStore, StoreError, Unavailable, WatchEvent
+from rollout_controller.cluster.backoff import at_least_as_asked
+from rollout_controller.cluster.store import Expired, Kind, ObjectStore, Refused, StoreError, Unavailable, WatchEvent
 
 WATCH_S = 300.0
 """A watch is opened anew after this long."""
@@ -19,7 +20,14 @@ LONGEST_WAIT_S = 10.0
 """Back-off between tries while the store does not answer: random up to the first, doubled each time, up to the longest."""
 LASTED_S = 10.0
 """A watch that ends in an error after it worked for this long is opened anew at once."""
+RELIST_S = 600.0
+"""Everything is read again this often. Where an API server's database was restored from a backup, its versions have gone back,
+and a watch from the version we know says nothing, for ever."""
 STOP_S = 0.9
+
+
+def _whole(document: Raw) -> Raw:
+    return document
 
 
 class DocumentCache:
@@ -36,12 +44,15 @@ class DocumentCache:
         on_change: Callable[[Kind, Key], None],
         on_death: Callable[[str, BaseException], None],
         namespace: str | None = None,
+        keep: Mapping[Kind, Callable[[Raw], Raw]] | None = None,
     ) -> None:
         """`on_change` is called after a document came, changed or went; it must be quick.
 
+        `keep` says what of a kind's documents is held: all of it when it does not say.
         `on_death` is called with the loop's name when a feeder ends for a reason nobody expected.
         """
-        self._feeders = {kind: Feeder(store, kind, namespace, on_change) for kind in kinds}
+        keep = keep or {}
+        self._feeders = {kind: Feeder(store, kind, namespace, on_change, keep.get(kind, _whole)) for kind in kinds}
         self._on_death = on_death
         self._threads: list[threading.Thread] = []
 
@@ -73,6 +84,10 @@ class DocumentCache:
         """Why the kind cannot be read at present; None while all is well."""
         return self._feeders[kind].problem
 
+    def refused(self, kind: Kind) -> bool:
+        """Whether it cannot be read because the store refuses it: a person must act, and then it goes on by itself."""
+        return self._feeders[kind].refused
+
     def start(self) -> None:
         """Starts one thread a kind."""
         for kind, feeder in self._feeders.items():
@@ -80,10 +95,14 @@ class DocumentCache:
             self._threads.append(threading.Thread(target=self._feed, args=(name, feeder), name=name, daemon=True))
             self._threads[-1].start()
 
-    def stop(self) -> None:
-        """Ends all feeders, within a second."""
+    def end(self) -> None:
+        """Tells all feeders to end; `stop` waits for it, too."""
         for feeder in self._feeders.values():
             feeder.stop()
+
+    def stop(self) -> None:
+        """Ends all feeders, within a second."""
+        self.end()
         ends = monotonic() + STOP_S
         for thread in self._threads:
             thread.join(max(0.0, ends - monotonic()))
@@ -99,22 +118,33 @@ class DocumentCache:
 class Feeder:
     """One kind: `turn` does one finite piece of the work, a list or one watch, whatever the store does."""
 
-    def __init__(self, store: ObjectStore, kind: Kind, namespace: str | None, on_change: Callable[[Kind, Key], None]) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        kind: Kind,
+        namespace: str | None,
+        on_change: Callable[[Kind, Key], None],
+        keep: Callable[[Raw], Raw] = _whole,
+    ) -> None:
         self.documents: dict[Key, Raw] = {}
         self.synced = threading.Event()
         self.stopped = threading.Event()
         self.alive_at = float("-inf")
         self.problem: str | None = None
+        self.refused = False
         self._store = store
         self._kind = kind
         self._namespace = namespace
         self._on_change = on_change
+        self._keep = keep
         self._position: int | None = None
+        self._furthest = -1
+        self._listed_at = float("-inf")
         self._stream: Iterator[WatchEvent] | None = None
         self._lock = threading.Lock()
         self._again = Retrying(
             retry=retry_if_exception_type(StoreError),
-            wait=wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S),
+            wait=at_least_as_asked(wait_random_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S)),
             stop=stop_when_event_set(self.stopped),
             sleep=self._sleep,
             before_sleep=self._note,
@@ -138,12 +168,12 @@ class Feeder:
         key, version = _key(document), _version(document)
         with self._lock:
             if self._position is None or version > max(self._position, self._held(key)):
-                self.documents[key] = document
+                self.documents[key] = self._keep(document)
 
     def _list_and_watch(self) -> None:
         if self.stopped.is_set():
             return
-        if self._position is None:
+        if self._position is None or monotonic() - self._listed_at > RELIST_S:
             self._list()
         opened_at = monotonic()
         try:
@@ -160,17 +190,21 @@ class Feeder:
 
     def _list(self) -> None:
         listing = self._store.list(self._kind, self._namespace)
-        there = {_key(document): document for document in listing.items}
+        there = {_key(document): self._keep(document) for document in listing.items}
         position = int(listing.resource_version)
         with self._lock:
             before = self.documents
-            newer = {key: document for key, document in before.items() if _version(document) > position}  # put meanwhile
-            self.documents = {**there, **newer}
-            self._position = position
+            went_back = position < self._furthest  # the store has lost its newest changes: what we know of them never was
+            known = {} if went_back else before
+            newer = {key: document for key, document in known.items() if _version(document) > position}  # put meanwhile
+            same = {key: known[key] for key in there.keys() & known.keys() if _version(known[key]) == _version(there[key])}
+            self.documents = {**there, **same, **newer}  # who remembers what it made of a document finds it again
+            self._position = self._furthest = position
+            self._listed_at = monotonic()
         self._sign_of_life()
         self.synced.set()
         for key in before.keys() | self.documents.keys():
-            if _version(before.get(key)) != _version(self.documents.get(key)):
+            if went_back or _version(before.get(key)) != _version(self.documents.get(key)):
                 self._on_change(self._kind, key)
 
     def _watch(self) -> int:
@@ -181,6 +215,7 @@ class Feeder:
             while not self.stopped.is_set():
                 event = next(self._stream, None)
                 if event is None:
+                    self._sign_of_life()  # it was ended as it should
                     break
                 count += 1
                 self._sign_of_life()
@@ -195,13 +230,13 @@ class Feeder:
         version = int(event.resource_version)
         key = _key(event.document) if event.type != "BOOKMARK" else None
         with self._lock:
-            self._position = version
+            self._position = self._furthest = version
             if key is None or version <= self._held(key):  # known already: this process wrote it and has `put` it here
                 return
             if event.type == "DELETED":
                 self.documents.pop(key, None)
             else:
-                self.documents[key] = event.document
+                self.documents[key] = self._keep(event.document)
         self._on_change(self._kind, key)
 
     def _held(self, key: Key) -> int:
@@ -209,10 +244,11 @@ class Feeder:
 
     def _sign_of_life(self) -> None:
         self.alive_at = monotonic()
-        self.problem = None
+        self.problem, self.refused = None, False
 
     def _note(self, state: RetryCallState) -> None:
-        self.problem = str(state.outcome.exception()) if state.outcome else None
+        error = state.outcome.exception() if state.outcome else None
+        self.problem, self.refused = None if error is None else str(error), isinstance(error, Refused)
 
     def _sleep(self, seconds: float) -> None:
         self.stopped.wait(seconds)

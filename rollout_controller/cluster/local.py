@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from rollout_controller.api.errors import InvalidDocument
 from rollout_controller.api.names import Key, Raw
 from rollout_controller.cluster import admission
+from rollout_controller.cluster.codec import PLAIN, Codec
 from rollout_controller.cluster.local_watch import Bell, LocalWatch
 from rollout_controller.cluster.patch import apply_patch
 from rollout_controller.cluster.sqlite import Database
@@ -49,6 +49,14 @@ class Projection(Protocol):
         ...
 
 
+class _Head(NamedTuple):
+    """The newest resourceVersion, the one up to which the log was cut, and the log's size."""
+
+    version: int
+    floor: int
+    log_bytes: int
+
+
 class LocalStore:
     """Documents in one SQLite file, for any number of threads and processes.
 
@@ -65,6 +73,7 @@ class LocalStore:
         busy_timeout_s: float = 2.0,
         log_rows: int = 10_000,
         log_bytes: int = 32 * 1024 * 1024,
+        codec: Codec = PLAIN,
     ) -> None:
         """Opens the file, making it where there is none.
 
@@ -79,6 +88,7 @@ class LocalStore:
         self._projections = tuple(projections)
         self._log_rows = log_rows
         self._log_bytes = log_bytes
+        self._codec = codec
         self._bell = Bell(self._database.newest)
         self._remember_projections()
 
@@ -96,6 +106,14 @@ class LocalStore:
         with self._database.read() as connection:
             (version,) = connection.execute("SELECT version FROM head").fetchone()
             return Listing(self._all(connection, kind, namespace), str(version))
+
+    def select(self, kind: Kind, namespace: str | None, fields: Mapping[str, str]) -> tuple[Raw, ...]:
+        """See SelectingStore. Every path is known."""
+        return tuple(
+            document
+            for document in self.list(kind, namespace).items
+            if all(_at(document, path) == value for path, value in fields.items())
+        )
 
     def create(self, kind: Kind, document: Raw) -> Raw:
         """Raises AlreadyExists, Refused. A given status is dropped where status is a subresource."""
@@ -148,7 +166,8 @@ class LocalStore:
         The first `next` raises Refused when `since` is no resourceVersion, any `next` Expired when it is too old.
         A BOOKMARK comes every few seconds and at the end. `close()`, from any thread, ends it at once.
         """
-        return LocalWatch(self._database, self._bell, kind=kind, namespace=namespace, since=since, timeout_s=timeout_s)
+        position = (kind, namespace, since)
+        return LocalWatch(self._database, self._bell, *position, timeout_s=timeout_s, decode=self._codec.decode)
 
     def sync(self) -> None:
         """Brings every projection in line with the documents: at start, after a crash between the two.
@@ -181,40 +200,34 @@ class LocalStore:
         projecting = False
         try:
             with self._database.write(flush=flush) as connection:
-                (version,) = connection.execute("SELECT version + 1 FROM head").fetchone()
-                self._check_projected(connection, kind)
-                document = change(connection, version)
+                head = self._head(connection, kind)
+                document = change(connection, head.version + 1)
                 if document is None:
                     return self._load(connection, kind, key)
-                body = admission.encode(document)
+                body, result = self._codec.encode(document)
                 _keep(connection, kind, key, None if event == "DELETED" else body)
-                self._log(connection, kind, key, event, body)
+                self._log(connection, head, (kind.name, key.namespace, event), body)
                 projecting = any(projection.kind == kind for projection in self._projections)
                 self._project(connection, {kind})
         except BaseException:
             if projecting:
                 self._take_back(kind)
             raise
-        self._bell.ring(version)
-        result: Raw = json.loads(body)
+        self._bell.ring(head.version + 1, kind)
         return result
 
-    def _log(self, connection: sqlite3.Connection, kind: Kind, key: Key, event: str, body: str) -> None:
-        """Writes one line into the change log and drops the oldest beyond its bounds."""
+    def _log(self, connection: sqlite3.Connection, head: _Head, what: tuple[str, str, str], body: str) -> None:
+        """Writes one line (kind, namespace, event) into the change log and drops the oldest beyond its bounds."""
         size = len(body.encode())
-        connection.execute("UPDATE head SET version = version + 1, log_bytes = log_bytes + ?", (size,))
-        version, floor, total = connection.execute("SELECT version, floor, log_bytes FROM head").fetchone()
-        connection.execute(
-            "INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?)", (version, kind.name, key.namespace, event, size, body)
-        )
-        before = floor
-        for oldest, its_size in connection.execute("SELECT version, size FROM changes ORDER BY version"):
-            if version - floor <= self._log_rows and total <= self._log_bytes:
-                break
-            floor, total = oldest, total - its_size
-        if floor != before:
+        version, floor, total = head.version + 1, head.floor, head.log_bytes + size
+        connection.execute("INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?)", (version, *what, size, body))
+        if version - floor > self._log_rows or total > self._log_bytes:
+            for oldest, its_size in connection.execute("SELECT version, size FROM changes ORDER BY version"):
+                if version - floor <= self._log_rows and total <= self._log_bytes:
+                    break
+                floor, total = oldest, total - its_size
             connection.execute("DELETE FROM changes WHERE version <= ?", (floor,))
-            connection.execute("UPDATE head SET floor = ?, log_bytes = ?", (floor, total))
+        connection.execute("UPDATE head SET version = ?, floor = ?, log_bytes = ?", (version, floor, total))
 
     def _remember_projections(self) -> None:
         with self._database.read() as connection:
@@ -223,13 +236,16 @@ class LocalStore:
             with self._database.write() as connection:
                 connection.execute("INSERT OR IGNORE INTO projected VALUES (?)", (name,))
 
-    def _check_projected(self, connection: sqlite3.Connection, kind: Kind) -> None:
-        if any(projection.kind == kind for projection in self._projections):
-            return
-        if connection.execute("SELECT 1 FROM projected WHERE kind = ?", (kind.name,)).fetchone():
+    def _head(self, connection: sqlite3.Connection, kind: Kind) -> _Head:
+        """Where the log ends; raises Refused when the kind has a projection that this store does not have."""
+        version, floor, log_bytes, projected = connection.execute(
+            "SELECT version, floor, log_bytes, EXISTS (SELECT 1 FROM projected WHERE kind = ?) FROM head", (kind.name,)
+        ).fetchone()
+        if projected and not any(projection.kind == kind for projection in self._projections):
             raise Refused(
                 f"a {kind.name} in {self.path} is written with the file that follows it, and this process does not know it"
             )
+        return _Head(version, floor, log_bytes)
 
     def _project(self, connection: sqlite3.Connection, kinds: set[Kind]) -> None:
         for projection in self._projections:
@@ -268,13 +284,19 @@ class LocalStore:
 
     def _decoded(self, body: str) -> Raw:
         try:
-            document: Raw = json.loads(body)
+            return self._codec.decode(body)
         except ValueError as error:
             raise self._damaged(error) from None
-        return document
 
     def _damaged(self, error: ValueError) -> Refused:
         return Refused(f"{self.path} is damaged: a document in it is not JSON ({error})")
+
+
+def _at(document: Raw, path: str) -> object:
+    value: object = document
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def _texts(connection: sqlite3.Connection, kind: Kind, namespace: str | None) -> list[str]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import cast
 
+from rollout_controller.api.names import Raw
 from rollout_controller.cluster.sqlite import Database
 from rollout_controller.cluster.store import Expired, Kind, Refused, WatchEvent
 
 POLL_S = 0.035
 """How often the file is looked at for other processes' writes, by all watches of a store together."""
+BETWEEN_READS_S = 0.02
+"""A watch reads no sooner again than this: 1,000 changes in a few seconds are not 1,000 reads."""
 BOOKMARK_S = 5.0
 """A quiet watch says this often that it is alive, and up to which change."""
 _AT_ONCE = 100
@@ -23,7 +25,8 @@ _AT_ONCE = 100
 class Bell:
     """Wakes the watches of one store when the newest resourceVersion grows.
 
-    One of the waiting threads looks at the file for all of them: ten watches cost no more than one.
+    One of the waiting threads looks at the file for all of them: ten watches cost no more than one. What this process wrote
+    wakes the watches of its kind only.
     """
 
     def __init__(self, look: Callable[[], int]) -> None:
@@ -31,18 +34,28 @@ class Bell:
         self._look = look
         self._rung = threading.Condition()
         self._newest = 0
+        self._others = 0
+        """The newest version that may be of another process, of whatever kind."""
+        self._ours: dict[Kind, int] = {}
+        """The newest version of each kind that this process wrote."""
         self._somebody_looks = False
 
-    def ring(self, version: int) -> None:
+    def ring(self, version: int, kind: Kind | None = None) -> None:
         """This process wrote `version`; 0 only wakes everyone."""
         with self._rung:
+            if kind is not None:
+                self._ours[kind] = max(self._ours.get(kind, 0), version)
+            if version > self._newest + 1:  # others wrote those in between
+                self._others = version
             self._newest = max(self._newest, version)
             self._rung.notify_all()
 
-    def wait(self, beyond: int, until: float, closed: threading.Event) -> None:
-        """Returns when there is something newer than `beyond`, at the monotonic time `until`, or when closed."""
+    def wait(self, kind: Kind, beyond: int, until: float, closed: threading.Event) -> None:
+        """Returns when a document of `kind` may be newer than `beyond`, at the monotonic time `until`, or when closed."""
         with self._rung:
-            while self._newest <= beyond and not closed.is_set() and (left := until - monotonic()) > 0:
+            while (
+                max(self._others, self._ours.get(kind, 0)) <= beyond and not closed.is_set() and (left := until - monotonic()) > 0
+            ):
                 if self._somebody_looks:
                     self._rung.wait(left)
                     continue
@@ -57,7 +70,7 @@ class Bell:
     def _see(self) -> None:
         newest = self._look()
         if newest > self._newest:
-            self._newest = newest
+            self._newest = self._others = newest
             self._rung.notify_all()
 
 
@@ -65,10 +78,19 @@ class LocalWatch(Iterator[WatchEvent]):
     """The changes of one kind after a resourceVersion; see `LocalStore.watch`."""
 
     def __init__(
-        self, database: Database, bell: Bell, *, kind: Kind, namespace: str | None, since: str, timeout_s: float
+        self,
+        database: Database,
+        bell: Bell,
+        kind: Kind,
+        namespace: str | None,
+        since: str,
+        *,
+        timeout_s: float,
+        decode: Callable[[str], Raw],
     ) -> None:
         self._database = database
         self._bell = bell
+        self._decode = decode
         self._kind = kind
         self._namespace = namespace
         self._since = since
@@ -77,6 +99,7 @@ class LocalWatch(Iterator[WatchEvent]):
         self._ends_at = monotonic() + timeout_s
         self._bookmark_at = monotonic() + BOOKMARK_S
         self._closed = threading.Event()
+        self._read_at = float("-inf")
 
     def close(self) -> None:
         """Ends the watch at once; may be called from any thread."""
@@ -87,6 +110,8 @@ class LocalWatch(Iterator[WatchEvent]):
         while not self._closed.is_set():
             if self._events:
                 return self._events.popleft()
+            self._closed.wait(max(0.0, self._read_at + BETWEEN_READS_S - monotonic()))
+            self._read_at = monotonic()
             self._position = self._read(self._start() if self._position is None else self._position)
             if self._events:
                 continue
@@ -94,10 +119,10 @@ class LocalWatch(Iterator[WatchEvent]):
             if now >= self._ends_at:
                 self._closed.set()
                 return self._bookmark()
-            if now >= self._bookmark_at:
+            if now >= self._bookmark_at:  # the read just before brought the position up to now, whatever was written
                 self._bookmark_at = now + BOOKMARK_S
                 return self._bookmark()
-            self._bell.wait(self._position, min(self._ends_at, self._bookmark_at), self._closed)
+            self._bell.wait(self._kind, self._position, min(self._ends_at, self._bookmark_at), self._closed)
         raise StopIteration
 
     def _start(self) -> int:
@@ -116,7 +141,7 @@ class LocalWatch(Iterator[WatchEvent]):
                 " AND (?3 IS NULL OR namespace = ?3) ORDER BY version LIMIT ?4",
                 (position, self._kind.name, self._namespace, _AT_ONCE),
             ).fetchall()
-        self._events.extend(WatchEvent(event, json.loads(body), str(version)) for event, body, version in rows)
+        self._events.extend(WatchEvent(event, self._decode(body), str(version)) for event, body, version in rows)
         reached: int = rows[-1][2] if len(rows) == _AT_ONCE else newest
         return reached
 

@@ -70,6 +70,8 @@ class RdsProjection:
         self.path = Path(path)
         self._name = name
         self._known: dict[str, _Host] = {}
+        self._checked: list[Raw] = []
+        """Names and domains that were found to be free of doubles: a change of weights does not touch them."""
 
     @property
     def kind(self) -> Kind:
@@ -80,7 +82,10 @@ class RdsProjection:
         if not texts:
             return
         self._known = {text: self._known.get(text) or _Host.of(text) for text in texts}
-        _check_domains(host.brief for host in self._known.values())
+        briefs = [host.brief for host in self._known.values()]
+        if briefs != self._checked:
+            _check_domains(briefs)
+            self._checked = briefs
         hosts = ",\n".join(host.text for host in self._known.values())
         settings = json.dumps({"@type": _TYPE, "name": self._name, **_SETTINGS})
         routes = f'{settings[:-1]}, "virtual_hosts": [\n{hosts}\n]}}'

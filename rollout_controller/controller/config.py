@@ -1,29 +1,82 @@
-"""What a controller without a cluster must know of its machine: DIR/local.yaml."""
+"""What a controller must know of its surroundings: DIR/local.yaml, or on a cluster the file named by --config."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
 
-import yaml
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from rollout_controller.api.documents import load_documents
 from rollout_controller.api.errors import FieldError, InvalidDocument
 from rollout_controller.api.meta import Model, parse
-from rollout_controller.api.quantities import Duration
+from rollout_controller.api.quantities import Duration, format_duration
+from rollout_controller.cluster.lease import LONGEST_S
 
 FILE_NAME = "local.yaml"
 DATABASE_NAME = "rollouts.db"
+SHORTEST_LEASE_S = 2
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+M = TypeVar("M", bound=Model)
+
+
+def namespace_name(text: str) -> str:
+    """A namespace's name; raises ValueError with what is allowed."""
+    if not _LABEL.fullmatch(text):
+        raise ValueError(f"{text!r} is not a namespace|lower-case letters, digits and '-', at most 63")
+    return text
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError(f"{text!r} is not a name|lower-case letters, digits, '-' and '.', at most 253")
+    return text
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{text!r} is not a URL|http:// or https://, a host and a port, for example 'http://10.0.0.7:8000'")
+    return text.rstrip("/")
+
+
+def _template(text: str) -> str:
+    names = re.findall(r"\{(.*?)\}", text)
+    if names not in (["host"], ["host", "namespace"]):
+        raise ValueError(
+            f"{text!r} does not say where a host is|a URL with {{host}}, and {{namespace}} after it where it is needed"
+        )
+    _url(text.replace("{host}", "host").replace("{namespace}", "namespace"))
+    return text.rstrip("/")
+
+
+def _lease_seconds(seconds: float) -> float:
+    if seconds != int(seconds) or not SHORTEST_LEASE_S <= seconds <= LONGEST_S:
+        raise ValueError(f"{format_duration(seconds)!r} was read|whole seconds, from '{SHORTEST_LEASE_S}s' to '{LONGEST_S}s'")
+    return seconds
+
+
+Url = Annotated[str, AfterValidator(_url)]
+Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class PrometheusConfig(Model):
     """Where metrics are read. `window`: one batch of queries this often, at least the scrape interval; `lag`: how long a
-    scrape takes until its samples can be queried.
+    scrape takes until its samples can be queried; `token_file`: a mounted file with a bearer token, read anew for each query.
     """
 
-    url: str
+    url: Url
     window: Duration = 5.0
     lag: Duration = 1.0
+    token_file: Path | None = None
 
 
 class EnvoyConfig(Model):
@@ -36,7 +89,8 @@ class EnvoyConfig(Model):
 class MetricsConfig(Model):
     """Where the controller serves /metrics, /healthz and /readyz; 0: a free port."""
 
-    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    host: str = "127.0.0.1"
+    port: Port = 0
 
 
 class LocalConfig(Model):
@@ -49,21 +103,78 @@ class LocalConfig(Model):
     metrics: MetricsConfig = MetricsConfig()
 
 
+class ClusterPrometheusConfig(PrometheusConfig):
+    """The same, with times that fit a scrape interval of 5 s."""
+
+    window: Duration = 10.0
+    lag: Duration = 2.0
+
+
+class TritonConfig(Model):
+    """Where the Triton behind a slot's host answers: by a pattern, and by `host` or `namespace/host` where that is wrong."""
+
+    url: Annotated[str, AfterValidator(_template)] = "http://{host}.{namespace}.svc:8000"
+    urls: dict[str, Url] = Field(default={})
+
+
+class ClusterMetricsConfig(MetricsConfig):
+    """The same, for kubelet and Prometheus, which are not in the pod."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - a pod's probes and scrapes come from outside of it
+    port: Port = 8080
+
+
+class LeaseConfig(Model):
+    """Leadership. `namespace` None: the one the controller runs in. `duration`: how long a lease lasts that nobody renews."""
+
+    name: Annotated[str, AfterValidator(_name)] = "rollout-controller"
+    namespace: Annotated[str, AfterValidator(namespace_name)] | None = None
+    duration: Annotated[Duration, AfterValidator(_lease_seconds)] = 4.0
+
+
+class WorkloadsConfig(Model):
+    """Whether Deployments and StatefulSets behind slots are read and changed; the rights must be there, then."""
+
+    manage: bool = False
+
+
+class ClusterConfig(Model):
+    """The file that the chart mounts as /etc/rollout-controller/config.yaml."""
+
+    prometheus: ClusterPrometheusConfig
+    triton: TritonConfig = TritonConfig()
+    metrics: ClusterMetricsConfig = ClusterMetricsConfig()
+    lease: LeaseConfig | None = None
+    """None: this process always leads; only right where it is the only one."""
+    workloads: WorkloadsConfig = WorkloadsConfig()
+    namespaces: tuple[Annotated[str, AfterValidator(namespace_name)], ...] = ()
+    """Empty: the whole cluster."""
+
+
 def load_local(directory: Path) -> LocalConfig:
     """Read DIR/local.yaml; raises InvalidDocument."""
-    path = directory / FILE_NAME
+    return _load(directory / FILE_NAME, LocalConfig, "`rollouts lab up` writes one; docs/local.md says what is in it")
+
+
+def load_cluster(path: Path) -> ClusterConfig:
+    """Read the file named by --config; raises InvalidDocument."""
+    return _load(path, ClusterConfig, "the chart mounts one; docs/kubernetes.md says what is in it")
+
+
+def _load(path: Path, model: type[M], whence: str) -> M:
+    file = str(path)
     try:
-        raw = yaml.safe_load(path.read_text())
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        missing = FieldError(
-            "", "there is no such file", "`rollouts lab up` writes one; docs/local.md says what is in it", str(path)
-        )
-        raise InvalidDocument(str(path), [missing]) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidDocument(str(path), [FieldError("", str(error), "YAML text that can be read", str(path))]) from None
-    if not isinstance(raw, dict):
-        raise InvalidDocument(str(path), [FieldError("", f"{raw!r}", "a mapping with prometheus, envoy, triton", str(path))])
+        raise InvalidDocument(file, [FieldError("", "there is no such file", whence, file)]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "is not text"
+        raise InvalidDocument(file, [FieldError("", f"cannot be read: {why}", "YAML text", file)]) from None
+    documents = load_documents(text, file)
+    if len(documents) != 1:
+        fields = ", ".join(field.alias or name for name, field in model.model_fields.items())
+        raise InvalidDocument(file, [FieldError("", f"{len(documents)} documents", f"one, with the fields {fields}", file)])
     try:
-        return parse(LocalConfig, raw)
+        return parse(model, documents[0].raw)
     except InvalidDocument as error:
-        raise error.at(str(path), {}) from None
+        raise error.at(file, documents[0].lines) from None

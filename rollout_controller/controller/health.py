@@ -10,7 +10,8 @@ from socket import socket
 from typing import Any
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
+
+from rollout_controller.controller import exposition
 
 Check = Callable[[], str | None]
 """Says what is wrong in a sentence; None: nothing."""
@@ -116,8 +117,7 @@ def _handler(registry: CollectorRegistry, checks: Mapping[str, Mapping[str, Chec
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             if path == "/metrics":
-                encode, content_type = choose_encoder(self.headers.get("Accept") or "")
-                self._answer(200, encode(registry), content_type)
+                self._answer(200, exposition.text(registry), exposition.CONTENT_TYPE)
             elif path in checks:
                 problems = _problems(checks[path])
                 text = "".join(f"{name}: {problem}\n" for name, problem in problems.items()) or "ok\n"

@@ -38,7 +38,11 @@ class Documents(Protocol):
         """None: there is none (or not yet, see `synced`)."""
         ...
 
-    def synced(self, kind: Kind) -> bool: ...
+    def synced(self, kind: Kind, namespace: str | None = None) -> bool: ...
+
+    def refused(self, kind: Kind, namespace: str | None = None) -> str | None:
+        """Why the kind may not be read there; None where it may."""
+        ...
 
 
 class Senses(Protocol):
@@ -89,8 +93,8 @@ class Observer:
         raw = self._documents.get(POLICY, key)
         if raw is None:
             self._policies.pop(key, None)
-            if not self._documents.synced(POLICY):
-                return Unknown("not-read-yet", "the RolloutPolicies are not read yet")
+            if (problem := unread(self._documents, POLICY, key.namespace)) is not None:
+                return problem
             return Unknown("not-found", f"there is no RolloutPolicy {key.name!r} in namespace {key.namespace}")
         version = str(raw["metadata"].get("resourceVersion", ""))
         known = self._policies.get(key)
@@ -114,8 +118,8 @@ class Observer:
         key = Key(rollout.metadata.namespace, rollout.spec.route.virtual_service)
         document = self._documents.get(VIRTUAL_SERVICE, key)
         if document is None:
-            if not self._documents.synced(VIRTUAL_SERVICE):
-                return Unknown("not-read-yet", "the VirtualServices are not read yet")
+            if (problem := unread(self._documents, VIRTUAL_SERVICE, key.namespace)) is not None:
+                return problem
             return Unknown("not-found", f"there is no VirtualService {key.name!r} in namespace {key.namespace}")
         known = self._routes.get(rollout.metadata.key)
         if known is None or known[0] is not document or known[1] is not rollout.spec:
@@ -126,6 +130,16 @@ class Observer:
     def forget(self, key: Key) -> None:
         """The rollout is gone."""
         self._routes.pop(key, None)
+
+
+def unread(documents: Documents, kind: Kind, namespace: str) -> Unknown | None:
+    """Why nobody can say that a document is not there."""
+    if documents.synced(kind, namespace):
+        return None
+    refused = documents.refused(kind, namespace)
+    if refused is not None:
+        return Unknown("refused", f"no {kind.name} can be read: {refused}")
+    return Unknown("not-read-yet", f"the documents of kind {kind.name} are not read yet")
 
 
 def route_state(rollout: TritonRollout, document: Raw) -> RouteState | Unknown:

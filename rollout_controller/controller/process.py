@@ -1,223 +1,312 @@
-"""The controller as a process: puts the parts together, runs the loops, ends cleanly - or at once when a loop dies."""
+"""The controller as a process: puts the parts together, leads or follows, ends cleanly - or at once when it must."""
 
 from __future__ import annotations
 
 import gc
 import os
-import signal
-import socket
+import queue
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 
+from rollout_controller import workload
 from rollout_controller.api.meta import Key
-from rollout_controller.cluster.cache import DocumentCache
-from rollout_controller.cluster.local import LocalStore
-from rollout_controller.cluster.rds import RdsProjection
-from rollout_controller.cluster.store import POLICY, ROLLOUT, VIRTUAL_SERVICE, Kind, ObjectStore
+from rollout_controller.cluster.caches import DocumentCaches
+from rollout_controller.cluster.fence import Fence, FencedStore
+from rollout_controller.cluster.lease import Candidate, Leadership, Timing
+from rollout_controller.cluster.store import DEPLOYMENT, POLICY, ROLLOUT, STATEFUL_SET, VIRTUAL_SERVICE, Kind, ObjectStore
+from rollout_controller.cluster.transport import Transport
 from rollout_controller.controller.apply import Applier
-from rollout_controller.controller.config import DATABASE_NAME, LocalConfig, load_local
-from rollout_controller.controller.errors import classify
+from rollout_controller.controller.config import MetricsConfig, PrometheusConfig
+from rollout_controller.controller.definitions import LOOK_EVERY_S, Definitions
 from rollout_controller.controller.health import HealthServer, Heartbeats
 from rollout_controller.controller.metered import MeteredStore
 from rollout_controller.controller.metrics import Metrics
 from rollout_controller.controller.observe import Observer
-from rollout_controller.controller.queue import WorkQueue
 from rollout_controller.controller.reconcile import Reconciler
 from rollout_controller.controller.schedule import Schedule
 from rollout_controller.controller.senses import LiveSenses
 from rollout_controller.controller.tell import EventTeller
+from rollout_controller.controller.tritons import Tritons
+from rollout_controller.controller.turns import SILENT_S, Turns
 from rollout_controller.controller.witness import LiveWitness
+from rollout_controller.controller.workloads import LOCAL, Workloads
 from rollout_controller.slo.prometheus import Prometheus
 from rollout_controller.slo.reader import SliReader
 from rollout_controller.slo.sources import load_sources
+from rollout_controller.triton.client import TritonClient
 from rollout_controller.triton.prober import Prober
 
-WORKERS = 2
-SILENT_S = 30.0
-"""A loop that does not come around for this long makes /healthz fail."""
+READ = (ROLLOUT, POLICY, VIRTUAL_SERVICE)
+WORKLOADS = (DEPLOYMENT, STATEFUL_SET)
 GARBAGE = (50_000, 20, 20)
 """Thresholds of Python's garbage collector: with 1,000 attempts in memory its defaults cost 10 % of a turn. Cycles are rare."""
-RESYNC_S = 60
-"""Every rollout is looked at within this time even if nothing says it changed; spread by its name."""
+LOOK_S = 0.25
+"""The main thread looks this often whether the lease was renewed, should its thread hang."""
+TURN_S = 2.0
+"""At the end, a turn under way has this long; the one that hangs longer keeps the lease from being given back."""
+TOLD_S = 1.0
+LOST_GRACE_S = 0.5
+END_GRACE_S = 12.0
+"""The process ends after this long whatever hangs: when leadership was lost, and else (the chart gives it 15 s)."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How the process runs."""
+    """How the process runs. `identity` is this process and no other, ever; `namespaces` empty: all."""
 
-    config: LocalConfig
-    metrics_port: int
+    prometheus: PrometheusConfig
+    tritons: Tritons
+    metrics: MetricsConfig
+    identity: str
+    workers: int
+    namespaces: tuple[str, ...] = ()
+    no_workloads: str | None = LOCAL
+    """Why there are no Deployments and StatefulSets for this controller; None: there are."""
+    wire: Transport | None = None
+    """To an API server, where there is one: it is asked whether its definitions know all our fields."""
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The store three times, as its calls may take different times: lists are long, a write must end before the lease may."""
+
+    reads: ObjectStore
+    writes: ObjectStore
+    lease: ObjectStore
+
+
+@dataclass(frozen=True)
+class Seat:
+    """The Lease that is to be held; without one a process always leads."""
+
+    key: Key
+    timing: Timing
 
 
 class Controller:
-    """All parts of one controller. `run` returns the exit code: 0 after a signal, 1 when a loop died."""
+    """All parts of one controller. `run` returns the exit code: 0 after a signal, 1 when a loop died or leadership was lost."""
 
-    def __init__(self, store: ObjectStore, settings: Settings) -> None:
+    def __init__(
+        self, stores: Stores, settings: Settings, fence: Fence, seat: Seat | None, *, leave: Callable[[int], object] = os._exit
+    ) -> None:
+        """`fence`: shut until this process leads. `leave` ends the process at once."""
         self._log = structlog.get_logger("controller")
-        self._end = threading.Event()
-        self._died: str | None = None
-        self._config = settings.config
+        self._news: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._settings, self._seat, self._leave = settings, seat, leave
+        self._because: str | None = None
+        self._failed = self._leads = self._turning = False
         self.metrics = Metrics()
-        store = MeteredStore(store, self.metrics)
-        self.queue: WorkQueue[Key] = WorkQueue(on_wait=self.metrics.queue_wait.observe)
-        self.metrics.watch_queue(self.queue.figures)
         self.beats = Heartbeats()
-        sources = load_sources()
-        prometheus = Prometheus(self._config.prometheus.url)
-        self.reader = SliReader(prometheus, sources, window_s=self._config.prometheus.window, lag_s=self._config.prometheus.lag)
-        self.prober = Prober(on_change=self.wake, on_death=self.die)
-        self.senses = LiveSenses(self.reader, self.prober, sources, self._config.triton)
-        self.witness = LiveWitness(self.senses, self.metrics)
-        self.documents = DocumentCache(store, (ROLLOUT, POLICY, VIRTUAL_SERVICE), on_change=self.changed, on_death=self.die)
-        instance = f"{socket.gethostname()}-{os.getpid()}"
+        self.fence = fence
+        store = MeteredStore(FencedStore(stores.reads, stores.writes, self.fence), self.metrics)
+        self._build(store)
+        self.leadership = None if seat is None else self._leadership(MeteredStore(stores.lease, self.metrics), seat)
+        self._problems: dict[str, str] = {}
+
+    def _build(self, store: ObjectStore) -> None:
+        settings, sources = self._settings, load_sources()
+        config = settings.prometheus
+        prometheus = Prometheus(config.url, token_file=config.token_file)
+        reader = SliReader(prometheus, sources, window_s=config.window, lag_s=config.lag)
+        self.prober = Prober(
+            on_change=self._wake,
+            on_death=self.die,
+            client=lambda url: TritonClient(url, permit=self.fence.check),
+        )
+        self.documents = DocumentCaches(
+            store,
+            READ if settings.no_workloads else (*READ, *WORKLOADS),
+            settings.namespaces,
+            on_change=self._changed,
+            on_death=self.die,
+            keep=dict.fromkeys(WORKLOADS, workload.trimmed),
+        )
+        self.workloads = Workloads(self.documents, time.time, none=settings.no_workloads)
+        senses = LiveSenses(reader, self.prober, sources, settings.tritons, self.workloads)
+        witness = LiveWitness(senses, self.metrics)
         told = self.metrics.notifications
         self.teller = EventTeller(
-            store, instance=instance, clock=time.time, on_death=self.die, on_outcome=lambda o: told.labels("event", o).inc()
+            store,
+            instance=settings.identity,
+            clock=time.time,
+            on_death=self.die,
+            on_outcome=lambda outcome: told.labels("event", outcome).inc(),
         )
-        applier = Applier(store, self.senses, self.teller, written=self.documents.put)
-        self.reconciler = Reconciler(
-            self.documents, Observer(self.documents, self.senses, sources), applier, self.witness, time.time
+        applier = Applier(store, senses, self.teller, written=self.documents.put)
+        observer = Observer(self.documents, senses, sources)
+        reconciler = Reconciler(self.documents, observer, applier, witness, time.time)
+        self.turns = Turns(
+            self.documents,
+            reconciler,
+            witness,
+            reader,
+            metrics=self.metrics,
+            beats=self.beats,
+            workers=settings.workers,
+            on_death=self.die,
+            on_lost=self.lost,
         )
         self.schedule = Schedule(on_death=self.die, listener=self.metrics)
         self.health = HealthServer(
             self.metrics.registry,
             live={"loops": self.beats.problem},
-            ready={"documents": self.not_ready},
-            host="127.0.0.1",
-            port=settings.metrics_port,
+            ready={"documents": self.not_ready, "leadership": self.not_a_candidate},
+            host=settings.metrics.host,
+            port=settings.metrics.port,
         )
-        self._tick = 0
-        self._ticked = self.beats.expect("tick", SILENT_S)
-        self._was_read = self.beats.expect("read", SILENT_S)
-        self._last_read: dict[str, tuple[int, int]] = {}
+        for kind in self.documents.kinds:
+            self.metrics.watch_age(kind.name, lambda kind=kind: self.documents.age(kind))  # type: ignore[misc]
 
-    # --- what wakes a rollout ----------------------------------------------------------------------------------
+    def _leadership(self, store: ObjectStore, seat: Seat) -> Leadership:
+        return Leadership(
+            store,
+            seat.key,
+            Candidate(self._settings.identity, seat.timing),
+            self.fence,
+            on_lead=lambda: self._news.put("lead"),
+            on_lost=self.lost,
+            on_death=self.die,
+            on_turn=self.beats.expect("lease", SILENT_S),
+        )
 
-    def wake(self, key: Key) -> None:
-        """Something that this rollout sees is new."""
-        self.queue.add(key)
+    def _wake(self, key: Key) -> None:
+        self.turns.wake(key)
 
-    def changed(self, kind: Kind, key: Key) -> None:
-        """A document changed: wake the rollouts that hang on it."""
+    def _changed(self, kind: Kind, key: Key) -> None:
         if kind is ROLLOUT:
-            self.queue.add(key)
-            return
-        for user in self.witness.users_of(kind.name, key):
-            self.queue.add(user)
+            self.workloads.note(key, self.documents.get(ROLLOUT, key))
+        self.turns.changed(kind, key)
 
-    def tick(self) -> None:
-        """Once a second: a slice of all rollouts is looked at, so that within a minute all were."""
-        self._ticked()
-        self._tick = (self._tick + 1) % RESYNC_S
-        for key in self.documents.keys(ROLLOUT):
-            if hash_slice(key) == self._tick:
-                self.queue.add(key)
-
-    def read(self) -> None:
-        """Read what is due; every rollout in an attempt is looked at when there is something new."""
-        self._was_read()
-        self.reader.read(time.time())
-        read = {name: (stats.windows, stats.queries) for name, stats in self.reader.stats().items()}
-        if read != self._last_read:
-            self._last_read = read
-            for key in self.witness.active():
-                self.queue.add(key)
-
-    def work(self) -> None:
-        """One worker's loop."""
-        beat = self.beats.expect(threading.current_thread().name, SILENT_S)
-        try:
-            while not self._end.is_set():
-                key = self.queue.get(timeout_s=1.0)
-                beat()
-                if key is not None:
-                    self.one(key)
-        except BaseException as error:  # noqa: BLE001 - a loop that dies ends the process
-            self.die(threading.current_thread().name, error)
-
-    def one(self, key: Key) -> None:
-        """One turn of one rollout; whatever goes wrong with it is its own trouble, not the others'."""
-        try:
-            with self.metrics.turn():
-                again = self.reconciler.reconcile(key)
-            self.queue.forget(key)
-            if again is not None:
-                self.queue.add_after(key, again - time.time())
-        except Exception as error:  # noqa: BLE001 - classified, logged, tried again with back-off
-            trouble = classify(error)
-            delay = self.queue.add_rate_limited(key)
-            say = self._log.exception if trouble == "bug" else self._log.warning
-            say("a turn failed", rollout=str(key), trouble=trouble, error=str(error), again_in_s=round(delay, 2))
-        finally:
-            self.queue.done(key)
-
-    # --- life ----------------------------------------------------------------------------------------------------
+    # --- what others ask -----------------------------------------------------------------------------------------
 
     def not_ready(self) -> str | None:
-        """What keeps the controller from being ready, in words."""
-        waiting = [kind.plural for kind in (ROLLOUT, POLICY, VIRTUAL_SERVICE) if not self.documents.synced(kind)]
-        return f"not yet read: {', '.join(waiting)}" if waiting else None
+        """What keeps the controller, leading or not, from doing its work at once, in words."""
+        refused = [why for kind in self.documents.kinds if (why := self.documents.refused(kind)) is not None]
+        waiting = [kind.plural for kind in self.documents.kinds if not self.documents.synced(kind)]
+        return "; ".join(refused) or (f"not yet read: {', '.join(waiting)}" if waiting else None)
+
+    def not_a_candidate(self) -> str | None:
+        """Why it can neither lead nor wait for its turn."""
+        return None if self.leadership is None else self.leadership.problem()
+
+    # --- how it ends ---------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """End after the turns at hand, and give the lease back. May be called in a signal handler."""
+        self._news.put("end")
 
     def die(self, name: str, error: BaseException) -> None:
         """A loop ended that must not: the process ends, and the next one takes over."""
-        self._log.critical("a loop died; the process ends", loop=name, error=repr(error), exc_info=error)
-        self._died = name
-        self._end.set()
+        if self._because is None:
+            self._because, self._failed = f"the loop {name} died", True
+            self._log.critical("a loop died; the process ends", loop=name, error=repr(error), exc_info=error)
+            self.stop()
 
-    def stop(self) -> None:
-        """End after the turn at hand."""
-        self._end.set()
+    def lost(self, why: str) -> None:
+        """Leadership is gone: nothing is written any more, and the process ends, whatever hangs."""
+        self.fence.shut()
+        if self._because is not None:
+            return
+        self._because, self._failed = "leadership is lost", True
+        self.metrics.leader.set(0)
+        self._log.critical("leadership is lost; the process ends, to be started again as a follower", why=why)
+        self._leave_after(LOST_GRACE_S)
+        self._news.put("leave")
+
+    def _leave_after(self, seconds: float) -> None:
+        timer = threading.Timer(seconds, self._leave, (1,))
+        timer.daemon = True
+        timer.start()
+
+    # --- life ----------------------------------------------------------------------------------------------------
 
     def run(self) -> int:
-        """Run until a signal or a death."""
+        """Run until a signal, a death or the loss of leadership."""
         gc.set_threshold(*GARBAGE)
-        workers = [threading.Thread(target=self.work, name=f"worker-{n}", daemon=True) for n in range(WORKERS)]
+        self.metrics.leader.set(0)
         self.health.start()
-        self.teller.start()
         self.documents.start()
+        self._log.info("started", pid=os.getpid(), metrics_port=self.health.port, identity=self._settings.identity)
+        if self.leadership is None:
+            self.fence.open_until(float("inf"))
+            self._news.put("lead")
+        else:
+            self.leadership.start()
+        word = self._live()
+        if word == "leave":
+            return 1
+        if self._because is None:
+            self._because = "asked to"
+        self._log.info("ending", because=self._because)
+        self._leave_after(END_GRACE_S)
+        self._end()
+        return 1 if self._failed else 0
+
+    def _live(self) -> str:
+        """Until it is time to go: how."""
+        while True:
+            try:
+                word = self._news.get(timeout=LOOK_S)
+            except queue.Empty:
+                word = ""
+            if word in ("end", "leave"):
+                return word
+            if word == "lead":
+                self._lead()
+            if self.leadership is not None and (late := self.leadership.overdue()) is not None:
+                self.lost(late)
+            if self._leads and not self._turning:
+                self._turn()
+            self._tell_problems()
+
+    def _lead(self) -> None:
+        self._leads = True
+        self.metrics.leader.set(1)
+        self.metrics.rollouts.counts_from = time.time()
+        self.teller.start()
         self.prober.start()
-        for worker in workers:
-            worker.start()
-        self.schedule.every(1.0, "tick", self.tick)
-        self.schedule.every(min(0.25, self._config.prometheus.window / 4), "read", self.read)
+
+    def _turn(self) -> None:
+        """Begin to act, once everything was read, or will not be read before a person acts: then that is to be said."""
+        if self.not_ready() is not None and not any(self.documents.refused(kind) for kind in self.documents.kinds):
+            return
+        self._turning = True
+        self.turns.start()
+        self.schedule.every(1.0, "tick", self.turns.tick)
+        self.schedule.every(min(0.25, self._settings.prometheus.window / 4), "read", self.turns.read)
+        if self._settings.wire is not None:
+            definitions = Definitions(self._settings.wire, self.metrics.unknown_fields.set)
+            self.schedule.every(LOOK_EVERY_S, "definitions", definitions.look)
         self.schedule.start()
-        self._log.info("started", pid=os.getpid(), metrics_port=self.health.port)
-        self._end.wait()
-        self._log.info("ending", because=self._died or "asked to")
+        self._log.info("acting", rollouts=len(self.documents.keys(ROLLOUT)))
+
+    def _tell_problems(self) -> None:
+        """What cannot be read is logged when that begins, changes and ends."""
+        for kind in self.documents.kinds:
+            problem = self.documents.problem(kind)
+            before = self._problems.get(kind.plural)
+            if problem is not None and problem != before:
+                self._log.error("documents cannot be read; trying again", kind=kind.name, error=problem)
+                self._problems[kind.plural] = problem
+            elif problem is None and self._problems.pop(kind.plural, None) is not None:
+                self._log.info("documents can be read again", kind=kind.name)
+
+    def _end(self) -> None:
+        """First what another leader waits for. The lease is given back only when nothing of ours is under way any more."""
+        quiet = self.turns.stop(TURN_S)
+        self.prober.stop(0.0)
+        self.teller.stop(TOLD_S)
+        self.fence.shut()
+        if self.leadership is not None and self._seat is not None:
+            request_s = self._seat.timing.request_s
+            quiet = self.fence.drained(request_s) and quiet
+            if self.leadership.stop(2 * request_s) and quiet:
+                self.leadership.release()
+        self.metrics.leader.set(0)
         self.schedule.stop()
-        self.queue.close()
-        for worker in workers:
-            worker.join(5.0)
         self.documents.stop()
-        self.prober.stop()
-        self.teller.stop()
         self.health.stop()
-        return 0 if self._died is None else 1
-
-
-def hash_slice(key: Key) -> int:
-    """In which second of a minute a rollout is looked at; the same in every process."""
-    return sum(str(key).encode()) % RESYNC_S
-
-
-def run_local(directory: Path, *, metrics_port: int | None) -> int:
-    """Run a controller on DIR until SIGTERM or SIGINT; gives the exit code.
-
-    Raises:
-        InvalidDocument: local.yaml cannot be used.
-    """
-    config = load_local(directory)
-    projection = RdsProjection(directory / config.envoy.rds, name=config.envoy.route_config)
-    store = LocalStore(directory / DATABASE_NAME, projections=[projection])
-    store.sync()
-    controller = Controller(store, Settings(config, config.metrics.port if metrics_port is None else metrics_port))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: controller.stop())
-    try:
-        return controller.run()
-    finally:
-        store.close()

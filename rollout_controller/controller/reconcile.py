@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,12 +11,14 @@ from rollout_controller.api.errors import InvalidDocument
 from rollout_controller.api.meta import Key, Metadata, Raw, parse
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Reason, RolloutStatus
-from rollout_controller.cluster.store import ROLLOUT
+from rollout_controller.cluster.store import ROLLOUT, Refused
 from rollout_controller.controller.apply import Applier
+from rollout_controller.controller.errors import classify
 from rollout_controller.controller.farewell import Farewells
 from rollout_controller.controller.observe import Documents, Observer, Sight
 from rollout_controller.core.decide import decide
 from rollout_controller.core.explain import phase as explain
+from rollout_controller.core.obstacle import obstacle, once_more
 from rollout_controller.core.plan import Plan, Tell
 from rollout_controller.core.refusal import changed_under_way, refuse, stored_status, without_status
 from rollout_controller.core.turn import RESTING_LOOK_S
@@ -25,6 +28,8 @@ class Witness(Protocol):
     """Learns of every turn: keeps feeders aimed at what matters, and figures for /metrics."""
 
     def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan) -> None: ...
+
+    def turn_refused(self, rollout: TritonRollout, error: Exception) -> None: ...
 
     def gone(self, key: Key) -> None: ...
 
@@ -63,7 +68,7 @@ class Reconciler:
         """One turn; returns when to look again (seconds since 1970), None when the rollout is gone.
 
         Raises:
-            StoreError, RouteProblem: an action failed. The status in memory is dropped: the next turn starts from the store.
+            StoreError: an action failed. The status in memory is dropped: the next turn starts from the store.
         """
         document = self._documents.get(ROLLOUT, key)
         if document is None:
@@ -80,10 +85,16 @@ class Reconciler:
         rollout, status = memory.rollout, memory.status
         sight = self._observer.see(rollout, status)
         now = round(self._clock(), 3)
-        plan = decide(rollout, sight.policy, sight.observation, now, status, spec_problem=memory.problem)
+        plan = decide(rollout, sight.policy, sight.observation, now, status, brief=True, spec_problem=memory.problem)
+        plan = once_more(rollout, plan, now)
         self._memory[key] = Memory(LOST, rollout, rollout.status, memory.problem)
         self._farewells.remember(rollout, sight, status)
-        written = self._applier.apply(rollout, sight.observation, plan)
+        try:
+            written = self._applier.apply(rollout, sight.observation, plan)
+        except Exception as error:
+            if classify(error) != "stalled":
+                raise
+            return self._refused(key, rollout, sight, plan, error)
         self._farewells.remember(rollout, sight, plan.status)
         if written is not None:
             version = {"resource_version": written["metadata"]["resourceVersion"]}  # all that a write of the status changes
@@ -105,6 +116,18 @@ class Reconciler:
             self._witness.invalid(key, error)
         self._applier.refuse(document, status, tells)
         return now + RESTING_LOOK_S
+
+    def _refused(self, key: Key, rollout: TritonRollout, sight: Sight, plan: Plan, error: Exception) -> float:
+        """Only a person can change that: say so in the status, and do not hurry. Nothing is remembered, as after any failure."""
+        self._witness.turn_refused(rollout, error)
+        fresh, document = rollout, self._documents.get(ROLLOUT, key)
+        if document is not None:  # its status may have been written before the refusal
+            news = {"metadata": Metadata.model_validate(document["metadata"]), "status": stored_status(document)}
+            fresh = rollout.model_copy(update=news)
+        instead = obstacle(fresh, plan, str(error), round(self._clock(), 3))
+        with suppress(Refused):  # the status may not be written either: the log has it
+            self._applier.apply(fresh, sight.observation, instead)
+        return instead.look_again
 
     def _recall(self, key: Key, document: Raw) -> Memory:
         """The rollout as it stands, and its newest status. An invalid edit leaves the last valid spec in force.

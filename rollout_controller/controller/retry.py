@@ -10,6 +10,7 @@ from typing import TypeVar
 import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_before_delay, wait_random_exponential
 
+from rollout_controller.cluster.backoff import at_least_as_asked
 from rollout_controller.controller.errors import classify
 
 _log = structlog.get_logger("retry")
@@ -21,8 +22,9 @@ class Retry:
     """Calls a function again while it fails with transient trouble, and then raises its last error as it is.
 
     A reconcile does not retry: its key goes back to the queue. This is for what stands alone: a start-up read, a duty.
-    `attempts` and `within_s` bound it, the waits are random up to `first_s` doubled each time, at most `most_s`. Give a
-    stop event's `wait` as `sleep` and the waits end with it; give one that returns at once, and tests do not wait.
+    `attempts` and `within_s` bound it, the waits are random up to `first_s` doubled each time, at most `most_s`, on top of
+    what the store asked for (Retry-After). Give a stop event's `wait` as `sleep` and the waits end with it; give one that
+    returns at once, and tests do not wait.
     """
 
     attempts: int = 5
@@ -44,7 +46,7 @@ class Retry:
 
         retrying = Retrying(
             stop=stop_after_attempt(self.attempts) | stop_before_delay(self.within_s),
-            wait=wait_random_exponential(multiplier=self.first_s, max=self.most_s),
+            wait=at_least_as_asked(wait_random_exponential(multiplier=self.first_s, max=self.most_s)),
             retry=retry_if_exception(lambda error: classify(error) == "transient"),
             before_sleep=tell,
             sleep=wait,

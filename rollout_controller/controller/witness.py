@@ -10,11 +10,11 @@ import structlog
 
 from rollout_controller.api.errors import InvalidDocument
 from rollout_controller.api.meta import Key
-from rollout_controller.api.rollout import TritonRollout
+from rollout_controller.api.rollout import RolloutSpec, TritonRollout
 from rollout_controller.controller.metrics import Metrics
 from rollout_controller.controller.observe import Sight
 from rollout_controller.controller.senses import LiveSenses
-from rollout_controller.core.plan import Plan, SetWeights, Tell
+from rollout_controller.core.plan import Plan, Scale, SetImage, SetWeights, Tell
 from rollout_controller.core.states import RESTING
 
 
@@ -25,6 +25,7 @@ class LiveWitness:
         self._senses, self._metrics = senses, metrics
         self._log = structlog.get_logger("rollouts")
         self._lock = threading.Lock()
+        self._specs: dict[Key, RolloutSpec] = {}
         self._users: dict[tuple[str, Key], set[Key]] = defaultdict(set)
         self._active: set[Key] = set()
         self._judged_to: dict[Key, float] = {}
@@ -36,23 +37,38 @@ class LiveWitness:
             if judged_to is not None and judged_to != self._judged_to.get(key):
                 self._judged_to[key] = judged_to
                 self._metrics.judged_lag.observe(max(0.0, now - judged_to))
-            self._users["VirtualService", Key(key.namespace, rollout.spec.route.virtual_service)].add(key)
-            self._users["RolloutPolicy", Key(key.namespace, rollout.spec.policy)].add(key)
+            if self._specs.get(key) is not rollout.spec:
+                self._specs[key] = rollout.spec
+                self._users["VirtualService", Key(key.namespace, rollout.spec.route.virtual_service)].add(key)
+                self._users["RolloutPolicy", Key(key.namespace, rollout.spec.policy)].add(key)
+                for slot in rollout.spec.slots.values():
+                    if slot.workload is not None:
+                        self._users[slot.workload.kind, Key(key.namespace, slot.workload.name)].add(key)
             (self._active.discard if plan.status.phase in RESTING else self._active.add)(key)
         self._senses.aim(rollout, sight.policy, plan.status)
         self._metrics.rollouts.record(key, plan.status, now)
         if any(isinstance(action, Tell) and action.drift for action in plan.actions):
             self._metrics.rollouts.drifted(key)
+        for action in plan.actions:
+            if isinstance(action, SetImage):
+                self._log.info("image set", rollout=str(key), slot=action.slot, version=action.version)
+            elif isinstance(action, Scale):
+                self._log.info("replicas set", rollout=str(key), slot=action.slot, replicas=action.replicas, note=action.note)
         moved = next((dict(a.weights) for a in plan.actions if isinstance(a, SetWeights)), None)
         if moved is not None:
             self._log.info(
                 "weights written", rollout=str(key), phase=str(plan.status.phase), weights=moved, code=plan.reason.code
             )
 
+    def turn_refused(self, rollout: TritonRollout, error: Exception) -> None:
+        self._metrics.reconcile_errors.labels("stalled").inc()
+        self._log.error("a turn was refused; a person must act", rollout=str(rollout.metadata.key), error=str(error))
+
     def gone(self, key: Key) -> None:
         with self._lock:
             self._active.discard(key)
             self._judged_to.pop(key, None)
+            self._specs.pop(key, None)
             for users in self._users.values():
                 users.discard(key)
         self._senses.forget(key)

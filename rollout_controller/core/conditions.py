@@ -62,12 +62,49 @@ class Finding:
 def conditions(status: RolloutStatus, found: Finding, generation: int, now: float) -> tuple[Condition, ...]:
     """The next conditions of `status`; the transition time moves only when a condition's status changes."""
     before = {condition.type: condition for condition in status.conditions}
-    blocked = status.phase in RESTING and found.reason.code in BLOCKS
-    row = BLOCKED if blocked else BY_PHASE[status.phase]
-    said: list[tuple[str, Status, Reason]] = [(name, value, found.reason) for name, value in zip(TYPES, row, strict=True)]
-    said.append((ACCEPTED, *_accepted(before.get(ACCEPTED), found)))
-    said.append((ROUTE_IN_SYNC, *_route(before.get(ROUTE_IN_SYNC), status, found, now)))
-    return tuple(_condition(before.get(name), name, (value, reason), generation, now) for name, value, reason in said)
+    ours = [
+        _condition(before.get(name), name, said, generation, now) for name, said in _beside(before, status, found, now).items()
+    ]
+    return (*by_phase(status, found.reason, generation, now), *ours)
+
+
+def by_phase(
+    status: RolloutStatus, reason: Reason, generation: int, now: float, *, like: Phase | None = None
+) -> tuple[Condition, ...]:
+    """Ready, Reconciling and Stalled. `like`: as if it were in that phase."""
+    before = {condition.type: condition for condition in status.conditions}
+    row = BLOCKED if status.phase in RESTING and reason.code in BLOCKS else BY_PHASE[like or status.phase]
+    return tuple(
+        _condition(before.get(name), name, (value, reason), generation, now) for name, value in zip(TYPES, row, strict=True)
+    )
+
+
+def with_phase(
+    status: RolloutStatus, reason: Reason, generation: int, now: float, *, like: Phase | None = None
+) -> tuple[Condition, ...]:
+    """The conditions of `status` with only those three said anew."""
+    kept = tuple(condition for condition in status.conditions if condition.type not in TYPES)
+    return (*by_phase(status, reason, generation, now, like=like), *kept)
+
+
+def current(status: RolloutStatus, found: Finding, now: float) -> bool:
+    """Whether our own conditions of `status` still say what there is to say, but for the words."""
+    before = {condition.type: condition for condition in status.conditions}
+    said = _beside(before, status, found, now)
+    return all(
+        name in before and (before[name].status, before[name].reason) == (value, reason.code)
+        for name, (value, reason) in said.items()
+    )
+
+
+def _beside(
+    before: Mapping[str, Condition], status: RolloutStatus, found: Finding, now: float
+) -> dict[str, tuple[Status, Reason]]:
+    """What is said beside phase and reason."""
+    return {
+        ACCEPTED: _accepted(before.get(ACCEPTED), found),
+        ROUTE_IN_SYNC: _route(before.get(ROUTE_IN_SYNC), status, found, now),
+    }
 
 
 def _accepted(before: Condition | None, found: Finding) -> tuple[Status, Reason]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from rollout_controller.api.policy import RolloutPolicy
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Phase, Reason, RolloutStatus
+from rollout_controller.core.capacity import sized
 from rollout_controller.core.explain import phase as explain
 from rollout_controller.core.observation import Observation, Unknown
 from rollout_controller.core.phases.always import after, before, unfit
@@ -15,7 +17,7 @@ from rollout_controller.core.phases.preparing import prepare
 from rollout_controller.core.phases.resting import rest
 from rollout_controller.core.phases.traffic import hold, progress
 from rollout_controller.core.plan import Plan
-from rollout_controller.core.turn import Decision, Turn, finish
+from rollout_controller.core.turn import Decision, Turn, finish, refresh_due
 
 HANDLERS: dict[Phase, Callable[[Turn], Decision]] = {
     Phase.IDLE: rest,
@@ -39,6 +41,7 @@ def decide(
     now: float,
     status: RolloutStatus | None = None,
     *,
+    brief: bool = False,
     spec_problem: Reason | None = None,
 ) -> Plan:
     """What to do now.
@@ -50,6 +53,8 @@ def decide(
         now: seconds since 1970, to the millisecond.
         status: the status as the last plan left it, when that is newer than the stored one (evidence is written at
             most every 30 s). None: the stored one.
+        brief: while nothing is to be done, not even a status to be written, sentences, intervals and conditions stay those
+            of `status`: most turns of a controller are of that kind, and nobody reads their words. What is decided is the same.
         spec_problem: why `rollout` still has an older spec than the document: the newer one cannot be used, or not now.
     """
     turn = Turn(
@@ -61,9 +66,17 @@ def decide(
         status=rollout.status if status is None else status,
         refused=spec_problem or _refused(rollout, policy),
     )
+    if brief and turn.status.reason is not None and not refresh_due(turn, turn.status):
+        plan = _plan(replace(turn, brief=True))
+        if not plan.actions:
+            return plan
+    return _plan(turn)
+
+
+def _plan(turn: Turn) -> Plan:
     begun = before(turn)
     decision = unfit(begun) or HANDLERS[begun.status.phase](begun)
-    return finish(turn, after(begun, decision))
+    return finish(turn, sized(begun, after(begun, decision)))
 
 
 def _refused(rollout: TritonRollout, policy: RolloutPolicy | Unknown) -> Reason | None:

@@ -28,10 +28,12 @@ class Drift:
 
 
 def find(turn: Turn) -> Drift | None:
-    """What somebody else changed; None when the route is as we wrote it, our own write is under way, or it was not read yet."""
+    """What somebody else changed; None when the route is as we wrote it, our own write is under way, or it cannot be read
+    for a reason that is nobody's hand on it.
+    """
     route = turn.seen.route
     if isinstance(route, Unknown):
-        if route.code == "not-read-yet" or turn.status.stable_slot is None:
+        if route.code in {"not-read-yet", "refused"} or turn.status.stable_slot is None:
             return None
         return Drift(route.sentence, mendable=route.code == "weights")
     if route.lacks:

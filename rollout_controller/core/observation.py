@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from rollout_controller.api.meta import Raw
 
@@ -14,8 +14,8 @@ class Unknown:
     """Something that could not be read: a code from a short list, a sentence with what was met, and since when.
 
     Codes: `no-answer` (refused, timeout), `server-error`, `partial` (warnings, partial response), `no-data` (empty or
-    stale), `bad-data` (NaN, negative, bad > total), `not-read-yet`, `not-found`, `invalid`, and of a route `weights` (only our
-    own two weights cannot be used: writing them mends it).
+    stale), `bad-data` (NaN, negative, bad > total), `not-read-yet`, `not-found`, `invalid`, `refused` (may not be read), and of
+    a route `weights` (only our own two weights cannot be used: writing them mends it).
     """
 
     code: str
@@ -23,25 +23,28 @@ class Unknown:
     since: float | None = None
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(NamedTuple):
     """Exact event counts: 0 <= bad <= total."""
 
     total: int
     bad: int
 
-    def __add__(self, other: Counts) -> Counts:
+    def __add__(self, other: Counts) -> Counts:  # type: ignore[override]
         return Counts(self.total + other.total, self.bad + other.bad)
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """Counts of both slots of a rollout in (start, end], seconds since 1970."""
 
     start: float
     end: float
     canary: Counts
     stable: Counts
+
+    def to_milliseconds(self) -> Window:
+        """The same with whole milliseconds, as status keeps them."""
+        start, end = round(self.start, 3), round(self.end, 3)
+        return self if (start, end) == (self.start, self.end) else Window(start, end, self.canary, self.stable)
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,36 @@ class GaugeReading:
 
 
 @dataclass(frozen=True)
+class WorkloadState:
+    """The workload behind a slot, as its controller reports it."""
+
+    name: str
+    replicas: int
+    """Pods asked for."""
+    ready: int
+    """Pods of the newest template that are available."""
+    old: int = 0
+    """Pods of an earlier template that are still there."""
+    current: bool = True
+    """Whether its controller has seen the newest spec; before that the counts are about an earlier one."""
+    note: str | None = None
+    """Our note of the replicas that we set last."""
+    trouble: str = ""
+    """What Kubernetes says is in the way, in its own words where it has some."""
+    document: Raw = field(default_factory=dict, repr=False)
+    """What it was read from."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether all its pods are of the newest template."""
+        return self.current and self.old == 0
+
+
+@dataclass(frozen=True)
 class SlotState:
     """What runs in a slot. `version` None: nothing, or not known; `failed`: the server's own words why a load failed.
 
-    `failed_version` says which version the failure is about.
+    `failed_version` says which version the failure is about, `failed_at` (seconds since 1970) since when, where it is known.
     """
 
     version: str | None = None
@@ -76,9 +105,12 @@ class SlotState:
     loading: str | None = None
     failed: str | None = None
     failed_version: str | None = None
+    failed_at: float | None = None
     warmed: str | None = None
     """The version whose warm-up request was answered."""
     problem: Unknown | None = None
+    workload: WorkloadState | Unknown | None = None
+    """None: the slot names no workload."""
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from rollout_controller.api.meta import evolve
 from rollout_controller.api.policy import PolicySpec
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Attempt, Phase, Reason, RolloutStatus, SlotStatus, SlotWeight
-from rollout_controller.core.conditions import TYPES, Finding, conditions
-from rollout_controller.core.observation import Mark, Observation, RouteState, SlotState, Unknown
-from rollout_controller.core.plan import LoadVersion, Plan, SetWeights, Tell, WarmUp, WriteStatus
+from rollout_controller.core.conditions import TYPES, Finding, conditions, current
+from rollout_controller.core.observation import Mark, Observation, RouteState, SlotState, Unknown, WorkloadState
+from rollout_controller.core.plan import Deed, Plan, SetWeights, Tell, WriteStatus
 from rollout_controller.core.states import ON_TRAFFIC, RESTING, Event, transition
 
 REFRESH_S = 30.0
@@ -36,6 +36,8 @@ class Turn:
     seen: Observation
     now: float
     status: RolloutStatus
+    brief: bool = False
+    """Words for people are not made anew: those of `status` are kept (see `decide`)."""
     refused: Reason | None = None
     """Why something that a person wrote (spec, policy, version) cannot be used; None: all of it can."""
 
@@ -138,11 +140,14 @@ class Turn:
 
 
 def headline(status: RolloutStatus) -> tuple[object, ...]:
-    """What a person would care about: a change of it is written at once, everything else at most every 30 s."""
+    """What a person would care about: a change of it is written at once, everything else at most every 30 s.
+
+    Conditions follow from phase and reason.
+    """
     attempt = status.attempt
     return (
         status.phase,
-        attempt and tuple((name, value) for name, value in attempt if name != "last_sample_at"),
+        attempt and {**attempt.__dict__, "last_sample_at": None},
         status.reason and status.reason.code,
         status.observed_version,
         status.observed_request,
@@ -152,9 +157,9 @@ def headline(status: RolloutStatus) -> tuple[object, ...]:
         status.stable_version,
         status.stable_loss,
         status.slots,
-        tuple((v.slo, v.verdict, v.unknown) for v in status.verdicts),
-        tuple((g.guard, g.state, g.over_since) for g in status.guards),
-        tuple((c.type, c.status, c.reason) for c in status.conditions if c.type not in TYPES),  # those follow from the rest
+        [(v.slo, v.verdict, v.unknown) for v in status.verdicts],
+        [(g.guard, g.state, g.over_since) for g in status.guards],
+        [(c.type, c.status, c.reason) for c in status.conditions if c.type not in TYPES],
         status.attempts[:1],
     )
 
@@ -172,16 +177,56 @@ def slots_of(turn: Turn, status: RolloutStatus) -> dict[str, SlotStatus]:
     slots = {}
     for name in turn.rollout.spec.slots:
         state = turn.seen.slots.get(name, SlotState())
-        slots[name] = SlotStatus(
-            version=turn.version_in(name),
-            role=_role(status, name),
-            weight=SlotWeight(
-                desired=desired.get(name), observed=route.weights.get(name) if isinstance(route, RouteState) else None
-            ),
-            ready=None if isinstance(state.problem, Unknown) else state.ready,
-            message=state.failed or (state.problem.sentence if state.problem else ""),
+        pods = state.workload if isinstance(state.workload, WorkloadState) else None
+        observed = route.weights.get(name) if isinstance(route, RouteState) else None
+        now = (
+            turn.version_in(name),
+            _role(status, name),
+            desired.get(name),
+            observed,
+            None if isinstance(state.problem, Unknown) else state.ready,
+            pods.replicas if pods else None,
+            pods.ready if pods else None,
+            _message(state),
         )
+        before = status.slots.get(name)
+        if before is not None and now == _slot_now(before):
+            slots[name] = before  # one copy in memory, and quick to compare
+        else:
+            version, role, want, have, ready, replicas, up, message = now
+            slots[name] = SlotStatus(
+                version=version,
+                role=role,
+                weight=SlotWeight(desired=want, observed=have),
+                ready=ready,
+                replicas=replicas,
+                ready_replicas=up,
+                message=message,
+            )
     return slots
+
+
+def _slot_now(slot: SlotStatus) -> tuple[object, ...]:
+    weight = slot.weight
+    return (
+        slot.version,
+        slot.role,
+        weight.desired,
+        weight.observed,
+        slot.ready,
+        slot.replicas,
+        slot.ready_replicas,
+        slot.message,
+    )
+
+
+def _message(state: SlotState) -> str:
+    """What there is to say about a slot: why a version did not come up, what cannot be read, what is in its pods' way."""
+    if state.failed or state.problem is not None:
+        return state.failed or (state.problem.sentence if state.problem else "")
+    if isinstance(state.workload, Unknown):
+        return state.workload.sentence
+    return state.workload.trouble if state.workload is not None else ""
 
 
 @dataclass(frozen=True)
@@ -193,15 +238,16 @@ class Decision:
     look_again: float
     move: SetWeights | None = None
     back: bool = False
-    does: tuple[LoadVersion | WarmUp, ...] = ()
+    does: tuple[Deed, ...] = ()
     tells: tuple[Tell, ...] = ()
     drift: Reason | None = None
     """The route was not as we wrote it in this turn."""
 
 
-def _before(turn: Turn) -> tuple[RolloutStatus, ...]:
-    """The status in memory, and the stored one where that is another."""
-    return (turn.status,) if turn.status is turn.rollout.status else (turn.status, turn.rollout.status)
+def _differs(status: RolloutStatus, turn: Turn) -> bool:
+    """Whether a person would see something new: against the status in memory, and the stored one where that is another."""
+    now, stored = headline(status), turn.rollout.status
+    return now != headline(turn.status) or (stored is not turn.status and now != headline(stored))
 
 
 def _refresh_s(policy: PolicySpec | None) -> float:
@@ -209,36 +255,43 @@ def _refresh_s(policy: PolicySpec | None) -> float:
     return REFRESH_S if policy is None else min(max(policy.hold.min / 2, 1.0), REFRESH_S)
 
 
+def refresh_due(turn: Turn, status: RolloutStatus) -> bool:
+    """Whether the evidence of an attempt is to be written again, whatever else there is."""
+    return status.phase not in RESTING and turn.now - (status.judge_written_at or 0.0) >= _refresh_s(turn.policy)
+
+
 def finish(turn: Turn, decision: Decision) -> Plan:
     """The decision as a plan: slots, conditions and echoes brought up to date, the actions in their one order.
 
     A step forward writes the status first, then traffic; a rollback writes traffic first (safety rules 1 and 3).
     """
-    generation = turn.rollout.metadata.generation
-    finding = Finding(
-        reason=decision.reason,
+    generation, before = turn.rollout.metadata.generation, turn.status
+    reason, said = decision.reason, before.reason.code if before.reason else None
+    if turn.brief and before.reason is not None and said == reason.code:
+        reason = before.reason
+    found = Finding(
+        reason=reason,
         refused=turn.refused,
         policy_read=turn.policy is not None,
         drift=decision.drift,
         route=turn.seen.route,
         desired=turn.desired(decision.status),
     )
+    same = reason is before.reason and decision.status.phase is before.phase and generation == before.observed_generation
+    keep = turn.brief and same and current(decision.status, found, turn.now)
     status = evolve(
         decision.status,
-        reason=decision.reason,
+        reason=reason,
         observed_generation=generation,
         slots=slots_of(turn, decision.status),
-        conditions=conditions(decision.status, finding, generation, turn.now),
+        conditions=before.conditions if keep else conditions(decision.status, found, generation, turn.now),
     )
-    refresh_s = _refresh_s(turn.policy)
-    due = status.phase not in RESTING and turn.now - (status.judge_written_at or 0.0) >= refresh_s
-    write = due or any(headline(status) != headline(before) for before in _before(turn))
+    write = refresh_due(turn, status) or _differs(status, turn)
     if write:
-        active = status.phase not in RESTING
-        status = evolve(status, judge_written_at=turn.now, next_check_at=turn.now + refresh_s if active else None)
+        check = turn.now + _refresh_s(turn.policy) if status.phase not in RESTING else None
+        status = evolve(status, judge_written_at=turn.now, next_check_at=check)
     moves = (decision.move,) if decision.move else ()
     writes = (WriteStatus(),) if write else ()
     ordered = (*moves, *writes) if decision.back else (*writes, *moves)
-    said = turn.status.reason.code if turn.status.reason else None
     tells = tuple(tell for tell in decision.tells if tell.news or tell.code != said)
-    return Plan(status, (*ordered, *decision.does, *tells), decision.look_again, decision.reason)
+    return Plan(status, (*ordered, *tells, *decision.does), decision.look_again, reason)

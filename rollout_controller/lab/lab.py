@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -121,19 +120,7 @@ class Lab:
         known = info.read(self.directory)
         if known is None:
             raise LabFailed(f"there is no lab in {self.directory}: start one with `rollouts lab up`")
-        arguments = [
-            "--url",
-            known.envoy,
-            "--rps",
-            f"{rps:g}",
-            "--out",
-            str(out),
-            "--seconds",
-            f"{seconds:g}",
-            "--seed",
-            str(seed),
-        ]
-        server = _python("load", load.__name__, arguments, self.directory / "load.log", grace_s=2.0)
+        server = load.load_server(self.directory / "load.log", known.envoy, rps=rps, out=out, seconds=seconds, seed=seed)
         running = processes.start(server, self.directory, tethered=tethered)
         self._running[f"load-{running.pid}"] = running
         return running
@@ -232,14 +219,8 @@ def _gpu_server(home: Path, port: int) -> Server:
     directories = [f"{slot}={tritons.gpu_time(home / slot)}" for slot in SLOTS]
     arguments = ["--port", str(port), "--namespace", NAMESPACE, *directories]
     ready = f"http://127.0.0.1:{port}/metrics"
-    return replace(_python("gpu-exporter", gpu_exporter.__name__, arguments, home / "gpu-exporter.log", grace_s=1.0), ready=ready)
-
-
-def _python(name: str, module: str, arguments: list[str], log: Path, *, grace_s: float) -> Server:
-    """A module of ours as a server, found where this package was found."""
-    code = Path(__file__).parents[2]
-    env = {"PYTHONPATH": f"{code}", "PYTHONUNBUFFERED": "1"}
-    return Server(name=name, argv=[sys.executable, "-m", module, *arguments], log=log, env=env, grace_s=grace_s)
+    server = processes.python_server("gpu-exporter", gpu_exporter.__name__, arguments, home / "gpu-exporter.log", grace_s=1.0)
+    return replace(server, ready=ready)
 
 
 def _record(running: Running) -> Record:

@@ -17,6 +17,8 @@ from typing import TextIO
 
 import aiohttp
 
+from rollout_controller.lab.processes import Server, python_server
+
 SHAPE = (1, 3, 32, 32)
 TENSORS = 32
 """Different images that are sent, made before the start: random numbers cost more than a request."""
@@ -59,6 +61,15 @@ class Second:
 
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+
+
+def load_server(
+    log: Path, url: str, *, rps: float, out: Path, seconds: float = 3600.0, seed: int = 1, host: str | None = None
+) -> Server:
+    """The generator as a process of its own; `out` gets a line a second."""
+    arguments = ["--url", url, "--rps", f"{rps:g}", "--out", str(out), "--seconds", f"{seconds:g}", "--seed", str(seed)]
+    arguments += [] if host is None else ["--host", host]
+    return python_server("load", __name__, arguments, log, grace_s=2.0)
 
 
 def bodies(seed: int) -> tuple[bytes, list[bytes]]:

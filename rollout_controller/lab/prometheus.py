@@ -29,6 +29,8 @@ class Target:
     path: str = "/metrics"
     labels: tuple[tuple[str, str], ...] = ()
     params: tuple[tuple[str, str], ...] = ()
+    relabel: tuple[dict[str, Any], ...] = ()
+    """`metric_relabel_configs` of the job: what becomes of each sample's name and labels."""
 
 
 def pod_labels(pod: str, container: str, namespace: str = NAMESPACE) -> tuple[tuple[str, str], ...]:
@@ -75,5 +77,7 @@ def _jobs(targets: tuple[Target, ...]) -> list[dict[str, Any]]:
                 "static_configs": [],
             },
         )
+        if target.relabel:
+            job["metric_relabel_configs"] = [dict(rule) for rule in target.relabel]
         job["static_configs"].append({"targets": [f"127.0.0.1:{target.port}"], "labels": dict(target.labels)})
     return list(jobs.values())

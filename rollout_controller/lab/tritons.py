@@ -33,7 +33,9 @@ def lay_out_models(repository: Path) -> None:
         shutil.copyfile(model / "config.pbtxt", repository / model.name / "config.pbtxt")
 
 
-def triton_server(triton: Triton, slot: str, home: Path, models: Path, *, port: int, metrics_port: int) -> Server:
+def triton_server(
+    triton: Triton, slot: str, home: Path, models: Path, *, port: int, metrics_port: int, grpc_port: int | None = None
+) -> Server:
     """One slot, nothing loaded. Its name for shared memory is its own, so that what a kill leaves can be removed."""
     gpu = gpu_time(home)
     gpu.mkdir(parents=True, exist_ok=True)
@@ -44,7 +46,7 @@ def triton_server(triton: Triton, slot: str, home: Path, models: Path, *, port: 
         "--disable-auto-complete-config",  # it costs 1.3 s per load
         f"--backend-directory={triton.lay_out_backends(home / 'backends')}",
         f"--backend-config=python,shm-region-prefix-name={shm_prefix(home)}",
-        "--allow-grpc=false",
+        *(["--allow-grpc=false"] if grpc_port is None else ["--grpc-address=127.0.0.1", f"--grpc-port={grpc_port}"]),
         "--http-address=127.0.0.1",
         f"--http-port={port}",
         "--metrics-address=127.0.0.1",

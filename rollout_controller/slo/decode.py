@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 from rollout_controller.slo.queries import BASELINE, WHAT
 from rollout_controller.slo.sources import CountSource, GaugeSource, Identity
@@ -36,10 +37,9 @@ class Tally:
         return any(map(math.isnan, self.grown.values()))
 
 
-def samples(row: Row) -> Iterator[tuple[float, float]]:
+def samples(row: Row) -> Sequence[tuple[float, float]]:
     """(time, value) of a vector's or a matrix' row."""
-    for at, text in row["values"] if "values" in row else (row["value"],):
-        yield float(at), float(text)
+    return [(float(at), float(text)) for at, text in (row["values"] if "values" in row else (row["value"],))]
 
 
 def tally(
@@ -47,14 +47,18 @@ def tally(
 ) -> dict[tuple[Identity, int], Tally]:
     """Sum up rows by identity and window; `index` numbers windows by their end. Rows nobody asked for are dropped."""
     found: dict[tuple[Identity, int], Tally] = {}
+    numbers: dict[float, int] = {}
     for row in rows:
         metric = row["metric"]
-        identity = tuple(metric.get(label, "") for label in labels)
+        identity = tuple([metric.get(label, "") for label in labels])
         if identity not in wanted:
             continue
         value_of, no_baseline = metric.get(by, ""), metric.get(BASELINE) == "none"
         for at, value in samples(row):
-            entry = found.setdefault((identity, index(at)), Tally())
+            if (number := numbers.get(at)) is None:
+                number = numbers[at] = index(at)
+            if (entry := found.get((identity, number))) is None:
+                entry = found[identity, number] = Tally()
             if not no_baseline:
                 entry.grown[value_of] = entry.grown.get(value_of, 0.0) + value
     return found
@@ -71,7 +75,8 @@ def counter(source: CountSource, question: Question) -> Callable[[Tally | None],
         return lambda entry: _slow(entry, question.edge_ms)
     assert source.errors is not None
     bad = source.errors.is_bad(question.codes)
-    return lambda entry: _failed(entry, lambda value: bad.match(value) is not None)
+    is_bad = lru_cache(maxsize=1000)(lambda value: bad.match(value) is not None)  # a dozen codes, thousands of times
+    return lambda entry: _failed(entry, is_bad)
 
 
 def _failed(entry: Tally | None, is_bad: Callable[[str], bool]) -> Pair:
@@ -104,8 +109,7 @@ def _exact(total: float, bad: float) -> Pair:
     return int(total), int(bad)
 
 
-@dataclass(frozen=True)
-class PodValue:
+class PodValue(NamedTuple):
     """A gauge of one pod: a share, and when it was scraped."""
 
     value: float
@@ -117,7 +121,7 @@ def pods(rows: Iterable[Row], source: GaugeSource) -> dict[Identity, dict[str, P
     parts: dict[tuple[Identity, str], dict[str, float]] = {}
     for row in rows:
         metric = row["metric"]
-        place = (tuple(metric.get(label, "") for label in source.labels), metric.get(source.pod_label, ""))
+        place = (tuple([metric.get(label, "") for label in source.labels]), metric.get(source.pod_label, ""))
         for _, value in samples(row):
             parts.setdefault(place, {})[metric.get(WHAT, "")] = value
     found: dict[Identity, dict[str, PodValue]] = {}
@@ -134,11 +138,13 @@ def gauges(
     """The value of each slot from those of its pods that were scraped lately; a slot without such pods is left out."""
     found: dict[Identity, PodValue] = {}
     prefixes: dict[Identity, dict[str, list[tuple[str, PodValue]]]] = {}
+    wanted = list(wanted)
+    workloads = {identity[-2] for identity in wanted}
     for identity in wanted:
         *labels, workload, kind = identity
         place = tuple(labels)
         if place not in prefixes:
-            prefixes[place] = _by_prefix(by_pod.get(place, {}))
+            prefixes[place] = _by_prefix(by_pod.get(place, {}), workloads)
         named = prefixes[place].get(workload, ())
         mine = [v for pod, v in named if now - v.at <= source.stale_after and source.is_pod(pod, workload, kind)]
         if mine:
@@ -148,11 +154,12 @@ def gauges(
     return found
 
 
-def _by_prefix(by_pod: dict[str, PodValue]) -> dict[str, list[tuple[str, PodValue]]]:
-    """Pods by everything their workload could be called: the name up to each dash, and the whole name."""
+def _by_prefix(by_pod: dict[str, PodValue], workloads: set[str]) -> dict[str, list[tuple[str, PodValue]]]:
+    """Pods by all of `workloads` that theirs could be: the name up to each dash, and the whole name."""
     found: dict[str, list[tuple[str, PodValue]]] = {}
     for pod, value in by_pod.items():
         ends = [index for index, char in enumerate(pod) if char == "-"] + [len(pod)]
         for end in ends:
-            found.setdefault(pod[:end], []).append((pod, value))
+            if pod[:end] in workloads:
+                found.setdefault(pod[:end], []).append((pod, value))
     return found

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote_plus, urlsplit, urlunsplit
 
 import requests
 from prometheus_api_client import PrometheusConnect
+from pydantic_core import from_json
 from requests.auth import AuthBase, HTTPBasicAuth
 from urllib3 import Retry
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
@@ -122,8 +123,8 @@ class Prometheus:
         connect = self._connect
         response = self._session.post(
             f"{self.url}/api/v1/{call}",
-            data=form,
-            headers=connect.headers,
+            data="&".join([f"{name}={_quoted_form(value)}" for name, value in form.items()]),
+            headers={**connect.headers, "Content-Type": "application/x-www-form-urlencoded"},
             auth=connect.auth,
             timeout=limit,
             stream=True,
@@ -143,7 +144,7 @@ class Prometheus:
 
     def _read(self, status: int, body: bytes, kind: str) -> Answer | Unknown:
         try:
-            answer: Any = json.loads(body)
+            answer: Any = from_json(body)
         except ValueError:
             answer = None
         if not isinstance(answer, dict) or "status" not in answer:
@@ -176,6 +177,12 @@ class Prometheus:
             text = text.replace(secret, "***")
         line = " ".join(text.split())
         return f'"{line[:200]}{"..." if len(line) > 200 else ""}"'
+
+
+@lru_cache(maxsize=64)
+def _quoted_form(value: str) -> str:
+    """A value of a form. A query about 1,000 slots has 60 kB, takes 10 ms to quote, and is the same in every window."""
+    return quote_plus(value)
 
 
 class _TooMuchError(Exception):

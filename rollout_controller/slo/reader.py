@@ -98,6 +98,8 @@ class SliReader:
         self._gauges: dict[_TrackKey, _Gauge] = {}
         self._faults: dict[_Place, Unknown] = {}
         self._retry: dict[_Place, tuple[int, float]] = {}
+        self._all_read_to: int | None = None
+        """All that is wanted was read up to this window; None: not known."""
         self._asked: dict[_Place, tuple[int, float]] = {}
         """Up to which window was last asked, and when."""
         self._stats: dict[str, SourceStats] = {}
@@ -111,6 +113,7 @@ class SliReader:
             if self._wants.get(key) == named:
                 return
             self._drop(key)
+            self._all_read_to = None
             self._wants[key] = named
             now = math.floor(self._clock() / self.window_s + _EPS)
             start = now if since is None else min(max(math.ceil(since / self.window_s - _EPS), now - self._backfill), now)
@@ -161,6 +164,8 @@ class SliReader:
     def _due(self, due: int, now: float) -> list[CountBatch | GaugeBatch]:
         """One batch for each source and kind that is behind, the longest unread first; those that failed wait a little."""
         with self._lock:
+            if self._all_read_to == due:
+                return []
             rings: dict[tuple[str, str], dict[_TrackKey, Ring]] = {}
             for place, track in self._tracks.items():
                 if track.ring.read_to < due:
@@ -176,6 +181,8 @@ class SliReader:
                 source = self._sources[name]
                 assert isinstance(source, GaugeSource)
                 found.append((min(k for _, k in members) + 1, GaugeBatch(source, frozenset(i for i, _ in members), due)))
+            if not found:
+                self._all_read_to = due
         ready = [(k, b) for k, b in found if self._may_ask(_place(b), due, now)]
         return [batch for _, batch in sorted(ready, key=lambda item: (item[1].late, item[0]))]
 

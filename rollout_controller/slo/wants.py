@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from rollout_controller.api.policy import RolloutPolicy
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.slo.sources import Identity, Sources, limit_ms
 
 
-@dataclass(frozen=True)
-class Question:
-    """One question to one source: failed answers of these classes, answers slower than an edge, or the state of a gauge."""
+class Question(NamedTuple):
+    """One question to one source: failed answers of these classes, answers slower than an edge, or the state of a gauge.
+
+    A tuple, because thousands are looked up by it in each window.
+    """
 
     source: str
     kind: Literal["errors", "latency", "gauge"]

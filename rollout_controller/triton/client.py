@@ -28,6 +28,7 @@ from rollout_controller.triton.wire import Timeouts, Wire, tidy
 
 __all__ = ["ModelVersion", "Timeouts", "TritonClient"]
 
+_INDEX = "/v2/repository/index"
 _VERSION = re.compile(r"[1-9]\d{0,17}")
 T = TypeVar("T")
 
@@ -46,11 +47,17 @@ class ModelVersion:
 
 
 class TritonClient:
-    """One Triton. Every method ends within its timeout and raises TritonRefused or TritonUnreachable."""
+    """One Triton. Every method ends within its timeout and raises TritonRefused or TritonUnreachable.
 
-    def __init__(self, base_url: str, timeouts: Timeouts | None = None) -> None:
+    `permit` is called before each load and unload; what it raises comes out, and nothing is sent.
+    """
+
+    def __init__(self, base_url: str, timeouts: Timeouts | None = None, *, permit: Callable[[], object] = lambda: None) -> None:
         self.timeouts = timeouts or Timeouts()
+        self._permit = permit
         self._wire = Wire(base_url, connect_s=self.timeouts.connect_s)
+        self._last_index: tuple[bytes, tuple[ModelVersion, ...]] = (b"", ())
+        """The newest answer and what it says: it is asked for all day, and seldom changes."""
 
     @property
     def base_url(self) -> str:
@@ -62,7 +69,12 @@ class TritonClient:
 
     def index(self) -> tuple[ModelVersion, ...]:
         """All models of the repository, with every version that was ever loaded."""
-        return self._read("POST", "/v2/repository/index", _index)
+        content = self._wire.call("POST", _INDEX, timeout_s=self.timeouts.read_s)
+        known, lines = self._last_index
+        if content != known:
+            lines = self._parsed(content, "POST", _INDEX, _index)
+            self._last_index = (content, lines)
+        return lines
 
     def config(self, model: str) -> dict[str, Any] | None:
         """The model's config as Triton completed it; None when no version of it is loaded."""
@@ -90,6 +102,7 @@ class TritonClient:
 
     def unload(self, model: str) -> None:
         """Unload every version; answered at once, drained in the background."""
+        self._permit()
         self._wire.call("POST", f"/v2/repository/models/{quote(model, safe='')}/unload", timeout_s=self.timeouts.read_s)
 
     def server_ready(self) -> bool:
@@ -130,6 +143,7 @@ class TritonClient:
 
     def _load(self, model: str, body: bytes) -> None:
         path = f"/v2/repository/models/{quote(model, safe='')}/load"
+        self._permit()
         self._wire.call("POST", path, timeout_s=self.timeouts.load_s, body=body)
 
     def _says_ready(self, path: str) -> bool:
@@ -142,7 +156,9 @@ class TritonClient:
         return True
 
     def _read(self, verb: Any, path: str, parse: Callable[[Any], T]) -> T:
-        content = self._wire.call(verb, path, timeout_s=self.timeouts.read_s)
+        return self._parsed(self._wire.call(verb, path, timeout_s=self.timeouts.read_s), verb, path, parse)
+
+    def _parsed(self, content: bytes, verb: str, path: str, parse: Callable[[Any], T]) -> T:
         try:
             return parse(json.loads(content))
         except (ValueError, TypeError, KeyError, AttributeError) as error:

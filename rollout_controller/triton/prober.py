@@ -225,8 +225,9 @@ class Prober:
                         slot.jobs.popleft()
                 self._update([slot], change)
         except BaseException as error:  # a thread that dies must not die unseen
-            self._on_death("triton-job", error)
-            raise
+            if not self._stopped.is_set():
+                self._on_death("triton-job", error)
+                raise
         finally:
             with self._lock:
                 self._working -= 1

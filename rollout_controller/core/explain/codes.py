@@ -23,6 +23,9 @@ class Code(StrEnum):
     INVALID_VERSION = "InvalidVersion"
     COMMAND_REFUSED = "CommandRefused"
     STATUS_LOST = "StatusLost"
+    SLOT_INVALID = "SlotInvalid"
+    # what the cluster will not have
+    REFUSED = "Refused"
     # the route
     IN_SYNC = "InSync"
     SHIFTING = "Shifting"
@@ -46,7 +49,9 @@ class Code(StrEnum):
     GUARD_HOLDS = "GuardHolds"
     BOTH_MISS = "BothMissObjective"
     SIGNS_OF_HARM = "SignsOfHarm"
+    WAITING_FOR_PODS = "WaitingForPods"
     # pauses
+    NO_CAPACITY = "NoCapacity"
     PAUSED = "Paused"
     RESUMED = "Resumed"
     STEP_PAUSE = "StepPause"
@@ -66,6 +71,7 @@ class Code(StrEnum):
     SUPERSEDED = "Superseded"
     ASKED_BACK = "AskedBack"
     ABORTED = "Aborted"
+    SCALED_DOWN = "ScaledDown"
     DELETED = "Deleted"
     DELETED_RESTORED = "DeletedRestored"
     DELETED_NOT_RESTORED = "DeletedNotRestored"
@@ -78,6 +84,7 @@ BLOCKS = frozenset(
         Code.POLICY_INVALID,
         Code.INVALID_SPEC,
         Code.INVALID_VERSION,
+        Code.SLOT_INVALID,
         Code.DRIFT,
     }
 )

@@ -69,6 +69,10 @@ def route_problem(sentence: str) -> Reason:
     return reason(Code.ROUTE_UNREADABLE, f"traffic cannot be shifted: {sentence}")
 
 
+def refused(words: str, seconds: float) -> Reason:
+    return reason(Code.REFUSED, f"what this rollout needs is refused, and tried again every {span(seconds)}: {words}")
+
+
 def roles_unclear(weights: Mapping[str, int]) -> Reason:
     return reason(
         Code.ROLES_UNCLEAR,

@@ -6,18 +6,20 @@ windows after a restart decides as one at a time would have. Harm is M >= 1/alph
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 
 from rollout_controller.api.evidence import Harm, JudgeState
+from rollout_controller.api.meta import evolve
 from rollout_controller.api.policy import PolicySpec
 from rollout_controller.api.status import Verdict
 from rollout_controller.core.judge.mixture import log_add
 from rollout_controller.core.judge.slo import SloJudge
 from rollout_controller.core.judge.step import StepView
+from rollout_controller.core.judge.terms import terms_of
 from rollout_controller.core.judge.verdicts import verdict_on
-from rollout_controller.core.observation import SliReading, Window
+from rollout_controller.core.observation import SliReading
 
 
 @dataclass(frozen=True)
@@ -35,24 +37,45 @@ class Assessment:
 
 
 def assess(
-    policy: PolicySpec, step: StepView, state: JudgeState | None, readings: Mapping[str, SliReading], now: float
+    policy: PolicySpec,
+    step: StepView,
+    state: JudgeState | None,
+    readings: Mapping[str, SliReading],
+    now: float,
+    *,
+    said: Sequence[Verdict] = (),
 ) -> Assessment:
     """Take in the new windows of all SLOs and say what is known (judge.md).
 
-    Windows that were taken in before, in part or whole, change nothing. `state` None begins an attempt.
+    Windows that were taken in before, in part or whole, change nothing. `state` None begins an attempt. `said`: verdicts of
+    before whose words (sentence, interval, requests needed) are kept, because nobody will read them: they cost as much as all
+    that is decided by.
     """
     before, step = state or JudgeState(), step.to_milliseconds()
-    judges = [SloJudge(policy, slo, before.slos.get(slo.name)) for slo in policy.slos]
+    judges = [SloJudge(terms, before.slos.get(terms.name)) for terms in terms_of(policy)]
     log_threshold = -log(policy.judge.false_rollback)
     max_log_e, harm = before.max_log_e, before.harm
     for at in _judged(judges, readings, step):
         log_e = _log_combined(judges)
         max_log_e = max(max_log_e, log_e)
         if harm is None and log_e >= log_threshold:
-            harm = Harm(slo=max(judges, key=_log_blame).slo.name, at=at)
-    after = JudgeState(slos={judge.slo.name: judge.evidence() for judge in judges}, max_log_e=max_log_e, harm=harm)
+            harm = Harm(slo=max(judges, key=_log_blame).terms.name, at=at)
+    slos = {judge.terms.name: judge.evidence() for judge in judges}
+    after = evolve(before, slos=slos, max_log_e=max_log_e, harm=harm)
+    words = {verdict.slo: verdict for verdict in said}
     verdicts = tuple(
-        verdict_on(judge, policy, step, state=after, reading=readings.get(judge.slo.name), now=now) for judge in judges
+        [
+            verdict_on(
+                judge,
+                policy,
+                step,
+                state=after,
+                reading=readings.get(judge.terms.name),
+                now=now,
+                said=_same_question(words.get(judge.terms.name), judge),
+            )
+            for judge in judges
+        ]
     )
     blamed = next((v for v in verdicts if harm is not None and v.slo == harm.slo), None)
     return Assessment(after, verdicts, blamed, harm.at if harm is not None and blamed is not None else None)
@@ -61,9 +84,9 @@ def assess(
 def _judged(judges: list[SloJudge], readings: Mapping[str, SliReading], step: StepView) -> Iterator[float]:
     """Take in all windows in the order of time; after each piece of evidence, the end of the window that gave it."""
     windows = [
-        (Window(round(window.start, 3), round(window.end, 3), window.canary, window.stable), judge)
+        (window.to_milliseconds(), judge)
         for judge in judges
-        if (reading := readings.get(judge.slo.name)) is not None
+        if (reading := readings.get(judge.terms.name)) is not None
         for window in reading.windows
     ]
     windows.sort(key=lambda pair: (pair[0].end, pair[0].start))  # stable: SLOs in the policy's order
@@ -75,12 +98,18 @@ def _judged(judges: list[SloJudge], readings: Mapping[str, SliReading], step: St
                 yield at
 
 
+def _same_question(said: Verdict | None, judge: SloJudge) -> Verdict | None:
+    """Words are kept while the policy asks what it asked when they were said."""
+    same = said is not None and (said.objective, said.limit_ms, said.kind) == judge.terms.asked
+    return said if same else None
+
+
 def _log_combined(judges: list[SloJudge]) -> float:
     """Ln M."""
     total: float | None = None
     for judge in judges:
         for answer in judge.answers.values():
-            part = log(judge.weight) + answer.log_e
+            part = judge.terms.log_weight + answer.log_e
             total = part if total is None else log_add(total, part)
     assert total is not None
     return total
@@ -88,4 +117,4 @@ def _log_combined(judges: list[SloJudge]) -> float:
 
 def _log_blame(judge: SloJudge) -> float:
     """Ln of the SLO's largest w_m M_m."""
-    return log(judge.weight) + judge.log_e
+    return judge.terms.log_weight + judge.log_e

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from math import exp, log, log1p
 
 from rollout_controller.api.evidence import QuestionEvidence
+from rollout_controller.api.meta import evolve
 
 FIRST_TRAFFIC = 0.4
 LATER_STEPS = 0.3
@@ -42,7 +43,8 @@ def grow(evidence: QuestionEvidence, increments: Sequence[float], *, start: floa
     log_e = top + log(sum([exp(weight - top) for weight in weights]) / len(weights))
     if start_left + spread_left > 0:
         log_e = log_add(log_e, log(start_left + spread_left))
-    return QuestionEvidence(
+    return evolve(
+        evidence,
         log_weights=tuple(weights),
         start_left=start_left,
         spread_left=spread_left,

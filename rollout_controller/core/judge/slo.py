@@ -7,25 +7,18 @@ when the weight changes is judged as it is. Latency windows that start within `g
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import log
+from typing import NamedTuple
 
 from rollout_controller.api.evidence import PendingWindow, QuestionEvidence, SloEvidence, Tally
-from rollout_controller.api.policy import PolicySpec, Slo
+from rollout_controller.api.meta import evolve
 from rollout_controller.core.judge import mixture, stable
-from rollout_controller.core.judge.questions import GRID, AbsoluteQuestion, Question
+from rollout_controller.core.judge.questions import GRID
 from rollout_controller.core.judge.step import Place, StepView, place
+from rollout_controller.core.judge.terms import SloTerms
 from rollout_controller.core.observation import Counts, Window
 
-_JOINED = 0.95 / 4
-"""Of the tolerance: joined windows that last this long are judged (a quarter, less what a timer may be early)."""
-_LONGEST = 1 / 3
-"""Of the tolerance: a longer window has no higher speed limit. A hiccup of half the tolerance touches at most three windows
-that long, so it cannot reach the threshold by itself, whatever the scrape interval."""
 
-
-@dataclass(frozen=True)
-class _Pending:
+class _Pending(NamedTuple):
     end: float
     seconds: float
     canary: Counts
@@ -35,27 +28,19 @@ class _Pending:
 class SloJudge:
     """A working copy of one SLO's evidence; `evidence()` gives it back as a value."""
 
-    def __init__(self, policy: PolicySpec, slo: Slo, memory: SloEvidence | None) -> None:
-        self.slo = slo
-        self.objective = slo.bad_share
-        self.questions: tuple[Question, ...] = (AbsoluteQuestion(self.objective),)
-        self.weight = 1 / (len(policy.slos) * len(self.questions))
-        """w_m, of each of its questions."""
-        self.step_count = len(policy.steps)
-        tolerance = policy.judge.tolerance
-        self.tolerance = tolerance.errors if slo.kind == "errors" else tolerance.latency
-        self.speed = -log(self.weight * policy.judge.false_rollback) / self.tolerance
-        """Most that ln of the evidence may grow per second."""
+    def __init__(self, terms: SloTerms, memory: SloEvidence | None) -> None:
+        self.terms = terms
         self._load(self._about_the_same(memory))
 
     def _about_the_same(self, memory: SloEvidence | None) -> SloEvidence:
         """The memory if it answers the question that the policy asks now; else a fresh one, at the same place in time."""
-        limit = self.slo.latency.max if self.slo.latency else None
-        if memory is not None and (memory.objective, memory.limit_s) == (self.objective, limit):
+        objective, limit_s = self.terms.objective, self.terms.limit_s
+        if memory is not None and memory.objective == objective and memory.limit_s == limit_s:
             return memory
-        return SloEvidence(objective=self.objective, limit_s=limit, window_end=memory.window_end if memory else None)
+        return SloEvidence(objective=objective, limit_s=limit_s, window_end=memory.window_end if memory else None)
 
     def _load(self, memory: SloEvidence) -> None:
+        self._memory = memory
         self.window_end = memory.window_end
         self.unusable_since = memory.unusable_since
         self.step = memory.step
@@ -65,22 +50,22 @@ class SloJudge:
         self.stable = _counts(memory.stable)
         self.pending = _from_memory(memory.pending)
         self.stable_bins = memory.stable_bins
-        self.answers = {q.name: memory.questions.get(q.name) or QuestionEvidence() for q in self.questions}
+        self.answers = {q.name: memory.questions.get(q.name) or QuestionEvidence() for q in self.terms.questions}
         self.new_step = memory.new_step
 
     def evidence(self) -> SloEvidence:
         """What must be remembered."""
-        return SloEvidence(
-            objective=self.objective,
-            limit_s=self.slo.latency.max if self.slo.latency else None,
+        before = self._memory
+        return evolve(
+            before,
             window_end=self.window_end,
             unusable_since=self.unusable_since,
             step=self.step,
             step_started_at=self.step_started_at,
             new_step=self.new_step,
-            step_canary=_tally(self.step_canary),
-            canary=_tally(self.canary),
-            stable=_tally(self.stable),
+            step_canary=_tally(self.step_canary, before.step_canary),
+            canary=_tally(self.canary, before.canary),
+            stable=_tally(self.stable, before.stable),
             pending=_to_memory(self.pending),
             stable_bins=self.stable_bins,
             questions=self.answers,
@@ -120,7 +105,7 @@ class SloJudge:
             return None
         self.step_canary += window.canary
         self.pending = _joined(self.pending, window, seconds)
-        return self._judge_pending(step) if self.pending.seconds >= _JOINED * self.tolerance else None
+        return self._judge_pending(step) if self.pending.seconds >= self.terms.joined else None
 
     @property
     def log_e(self) -> float:
@@ -134,13 +119,13 @@ class SloJudge:
 
     def grace_end(self) -> float | None:
         """Until when windows that start are no evidence; None without grace. Errors count at once."""
-        if self.slo.kind != "latency" or self.slo.grace is None or self.step_started_at is None:
+        if self.terms.grace is None or self.step_started_at is None:
             return None
-        return self.step_started_at + self.slo.grace
+        return self.step_started_at + self.terms.grace
 
     def stable_share_over(self) -> float | None:
         """Stable's bad share if stable itself misses the objective, else None."""
-        return stable.share_over(self.stable_bins, self.objective)
+        return stable.share_over(self.stable_bins, self.terms.objective)
 
     def _enter_step(self, where: Place, step: StepView) -> None:
         """The step the window belongs to; of an earlier one never seen only the time of the first traffic is known."""
@@ -155,8 +140,8 @@ class SloJudge:
         assert self.pending is not None
         pending, self.pending = self.pending, None
         guarded = self.stable_share_over() is not None
-        cap = self.speed * min(pending.seconds, _LONGEST * self.tolerance)
-        for question in self.questions:
+        cap = self.terms.speed * min(pending.seconds, self.terms.longest)
+        for question in self.terms.questions:
             before = self.answers[question.name]
             if guarded and question.needs_good_stable:
                 increments = [0.0] * GRID
@@ -166,7 +151,7 @@ class SloJudge:
             self.answers[question.name] = mixture.grow(
                 before,
                 increments,
-                start=mixture.start_mass(before, new_step=self.new_step, steps=self.step_count),
+                start=mixture.start_mass(before, new_step=self.new_step, steps=self.terms.step_count),
                 spread=mixture.spread_mass(before, pending.seconds, step.planned_s),
             )
         self.new_step = False
@@ -193,12 +178,13 @@ def _from_memory(pending: PendingWindow | None) -> _Pending | None:
 def _to_memory(pending: _Pending | None) -> PendingWindow | None:
     if pending is None:
         return None
-    return PendingWindow(end=pending.end, seconds=pending.seconds, canary=_tally(pending.canary), stable=_tally(pending.stable))
+    canary, stable = (Tally(total=c.total, bad=c.bad) for c in (pending.canary, pending.stable))
+    return PendingWindow(end=pending.end, seconds=pending.seconds, canary=canary, stable=stable)
 
 
 def _counts(tally: Tally) -> Counts:
     return Counts(tally.total, tally.bad)
 
 
-def _tally(counts: Counts) -> Tally:
-    return Tally(total=counts.total, bad=counts.bad)
+def _tally(counts: Counts, before: Tally) -> Tally:
+    return evolve(before, total=counts.total, bad=counts.bad)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rollout_controller.api.evidence import StableBin
+from rollout_controller.api.meta import evolve
 from rollout_controller.core.observation import Counts
 
 _BIN_S = 30.0
@@ -20,7 +21,7 @@ def remember(bins: Bins, seconds: float, counts: Counts) -> Bins:
         return bins
     if bins and bins[-1].seconds < _BIN_S:
         last = bins[-1]
-        grown = StableBin(seconds=round(last.seconds + seconds, 3), total=last.total + counts.total, bad=last.bad + counts.bad)
+        grown = evolve(last, seconds=round(last.seconds + seconds, 3), total=last.total + counts.total, bad=last.bad + counts.bad)
         return (*bins[:-1], grown)
     return (*_newest(bins, _HORIZONS_S[-1]), StableBin(seconds=seconds, total=counts.total, bad=counts.bad))
 

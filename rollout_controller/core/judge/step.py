@@ -29,11 +29,11 @@ class StepView:
 
     def to_milliseconds(self) -> StepView:
         """The same with whole milliseconds, as status keeps them."""
-        return replace(
-            self,
-            first_traffic_at=None if self.first_traffic_at is None else round(self.first_traffic_at, 3),
-            step_started_at=None if self.step_started_at is None else round(self.step_started_at, 3),
-        )
+        first = None if self.first_traffic_at is None else round(self.first_traffic_at, 3)
+        started = None if self.step_started_at is None else round(self.step_started_at, 3)
+        if (first, started) == (self.first_traffic_at, self.step_started_at):
+            return self
+        return replace(self, first_traffic_at=first, step_started_at=started)
 
 
 class Place(Enum):

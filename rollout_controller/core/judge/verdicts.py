@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import exp, log
 
 from rollout_controller.api.evidence import JudgeState
+from rollout_controller.api.meta import evolve
 from rollout_controller.api.policy import PolicySpec
 from rollout_controller.api.status import Verdict, VerdictKind
 from rollout_controller.core.explain import verdict as sentences
@@ -25,68 +26,75 @@ _UNUSABLE = "the source gave counts that cannot be (negative, more bad than all,
 
 
 def verdict_on(
-    judge: SloJudge, policy: PolicySpec, step: StepView, *, state: JudgeState, reading: SliReading | None, now: float
+    judge: SloJudge,
+    policy: PolicySpec,
+    step: StepView,
+    *,
+    state: JudgeState,
+    reading: SliReading | None,
+    now: float,
+    said: Verdict | None = None,
 ) -> Verdict:
-    """What is known about the SLO of `judge`, whose evidence is already in `state`."""
+    """What is known about the SLO of `judge`, whose evidence is already in `state`. `said`: whose words are kept."""
     problem = _problem(judge, reading)
     if _is_violated(judge, policy, state):
-        verdict = _numbers(judge, state, VerdictKind.VIOLATED)
-        return _said(verdict, sentences.violated(verdict))
+        verdict = _numbers(judge, state, VerdictKind.VIOLATED, said=said)
+        return verdict if said else evolve(verdict, sentence=sentences.violated(verdict))
     if problem is not None:
-        verdict = _numbers(judge, state, VerdictKind.UNKNOWN, unknown=problem.code)
-        return _said(verdict, sentences.unknown(verdict, problem))
+        verdict = _numbers(judge, state, VerdictKind.UNKNOWN, unknown=problem.code, said=said)
+        return verdict if said else evolve(verdict, sentence=sentences.unknown(verdict, problem))
     log_beta = log(policy.judge.false_promotion)
-    p_tol = health.tolerable(judge.objective, health.BUDGET[judge.slo.kind], step.next_weight)
+    p_tol = health.tolerable(judge.terms.objective, health.BUDGET[judge.terms.kind], step.next_weight)
     seen = _of_this_step(judge, step)
     suspicious = judge.log_e > _SUSPICIOUS
     if not suspicious and health.log_health(seen, p_tol, step.design_effect) >= -log_beta:
-        verdict = _numbers(judge, state, VerdictKind.SATISFIED)
-        return _said(verdict, sentences.satisfied(verdict, step.next_weight))
+        verdict = _numbers(judge, state, VerdictKind.SATISFIED, said=said)
+        return verdict if said else evolve(verdict, sentence=sentences.satisfied(verdict, step.next_weight))
+    verdict = _numbers(judge, state, VerdictKind.UNDECIDED, said=said)
+    if said:
+        return verdict
     counted = seen if seen.total else judge.canary
-    needed = (
-        health.requests_needed(seen, counted.bad / counted.total, p_tol, log_beta=log_beta, design_effect=step.design_effect)
-        if counted.total
-        else None
-    )
-    verdict = _numbers(judge, state, VerdictKind.UNDECIDED, needed=needed)
-    return _said(verdict, _undecided(judge, verdict, now, suspicious=suspicious))
+    if counted.total:
+        share = counted.bad / counted.total
+        needed = health.requests_needed(seen, share, p_tol, log_beta=log_beta, design_effect=step.design_effect)
+        verdict = evolve(verdict, requests_needed=needed)
+    return evolve(verdict, sentence=_undecided(judge, verdict, now, suspicious=suspicious))
 
 
 def _numbers(
-    judge: SloJudge, state: JudgeState, kind: VerdictKind, *, unknown: str | None = None, needed: int | None = None
+    judge: SloJudge, state: JudgeState, kind: VerdictKind, *, unknown: str | None = None, said: Verdict | None = None
 ) -> Verdict:
-    """The verdict before it is said in words."""
-    slo, canary, stable = judge.slo, judge.canary, judge.stable
-    blamed = state.harm is not None and state.harm.slo == slo.name
-    log_p = -state.max_log_e if blamed else -log(judge.weight) - judge.max_log_e
-    return Verdict(
-        slo=slo.name,
-        kind=slo.kind,
+    """The verdict before it is said in words; with those of `said` where there is one."""
+    terms, canary, stable = judge.terms, judge.canary, judge.stable
+    blamed = state.harm is not None and state.harm.slo == terms.name
+    log_p = -state.max_log_e if blamed else -terms.log_weight - judge.max_log_e
+    verdict = said or Verdict(
+        slo=terms.name,
+        kind=terms.kind,
+        verdict=kind,
+        objective=terms.objective,
+        interval=interval(canary.total, canary.bad),
+        limit_ms=terms.limit_ms,
+    )
+    return evolve(
+        verdict,
         verdict=kind,
         unknown=unknown,
         value=canary.bad / canary.total if canary.total else None,
-        interval=interval(canary.total, canary.bad),
-        objective=judge.objective,
-        limit_ms=round(slo.latency.max * 1000, 6) if slo.latency else None,
         requests=canary.total,
         bad=canary.bad,
         stable_value=stable.bad / stable.total if stable.total else None,
         stable_requests=stable.total,
         stable_bad=stable.bad,
         false_alarm=exp(min(log_p, 0.0)),
-        requests_needed=needed,
     )
-
-
-def _said(verdict: Verdict, sentence: str) -> Verdict:
-    return verdict.model_copy(update={"sentence": sentence})
 
 
 def _is_violated(judge: SloJudge, policy: PolicySpec, state: JudgeState) -> bool:
     """Blamed, or enough evidence by itself; either is not forgotten."""
     if state.harm is None:
         return False
-    return state.harm.slo == judge.slo.name or log(judge.weight) + judge.max_log_e >= -log(policy.judge.false_rollback)
+    return state.harm.slo == judge.terms.name or judge.terms.log_weight + judge.max_log_e >= -log(policy.judge.false_rollback)
 
 
 def _problem(judge: SloJudge, reading: SliReading | None) -> Unknown | None:

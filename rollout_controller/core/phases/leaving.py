@@ -11,7 +11,7 @@ from rollout_controller.core.explain import phase as explain
 from rollout_controller.core.explain.codes import Code
 from rollout_controller.core.observation import Unknown
 from rollout_controller.core.phases.endings import at, record, refuse_command
-from rollout_controller.core.phases.pausing import GIVE_UP_S
+from rollout_controller.core.phases.steps import GIVE_UP_S
 from rollout_controller.core.states import Event
 from rollout_controller.core.turn import RESTING_LOOK_S, Decision, Turn
 

@@ -10,7 +10,7 @@ from rollout_controller.core.drift import Drift, abort, find, meet
 from rollout_controller.core.explain import phase as explain
 from rollout_controller.core.observation import RouteState, Unknown
 from rollout_controller.core.phases.endings import at, leave, refuse_command
-from rollout_controller.core.phases.pausing import GIVE_UP_S, pause
+from rollout_controller.core.phases.steps import GIVE_UP_S, pause
 from rollout_controller.core.turn import TRAFFIC_LOOK_S, Decision, Turn
 
 UNWRITABLE = "the route cannot be written until a person has put it right"

@@ -42,26 +42,26 @@ def kstatus(generation: int, status: Raw) -> str:
 
 def promoted(play: Play) -> None:
     play.ask("2", "run-1")
-    play.until(Phase.SUCCEEDED)
+    play.reach(Phase.SUCCEEDED)
 
 
 def rolled_back(play: Play) -> None:
     play.ask("5", "run-1")
-    play.until(Phase.ROLLED_BACK)
+    play.reach(Phase.ROLLED_BACK)
 
 
 def not_loaded(play: Play) -> None:
     play.ask("7", "run-1")
-    play.until(Phase.STALLED)
+    play.reach(Phase.STALLED)
 
 
 def aborted(play: Play) -> None:
     play.ask("2", "run-1")
-    play.until(Phase.PROGRESSING)
+    play.reach(Phase.PROGRESSING)
     play.annotate(command="pause c1")
     play.run(20)
     play.annotate(command="abort c2")
-    play.until(Phase.ABORTED)
+    play.reach(Phase.ABORTED)
 
 
 def served_already(play: Play) -> None:
@@ -89,7 +89,7 @@ def spec_edited(play: Play) -> None:
 def fixed(play: Play) -> None:
     rolled_back(play)
     play.ask("6", "run-2")
-    play.until(Phase.SUCCEEDED)
+    play.reach(Phase.SUCCEEDED)
 
 
 ENDS: dict[str, tuple[Callable[[Play], Any], str, Phase]] = {

@@ -51,7 +51,7 @@ def in_attempt(store: ObjectStore, namespace: str, on_delete: str) -> tuple[Play
     listener = Listener()
     play = playing(store, namespace, teller=listener, onDelete=on_delete)
     play.ask("2", "run-1")
-    play.until(Phase.PROGRESSING)
+    play.reach(Phase.PROGRESSING)
     play.run(20)
     return play, listener
 
@@ -129,7 +129,7 @@ def test_deleted_at_rest_nothing_is_due(store: ObjectStore, namespace: str, on_d
     listener = Listener()
     play = playing(store, namespace, teller=listener, onDelete=on_delete)
     play.ask("2")
-    play.until(Phase.SUCCEEDED)
+    play.reach(Phase.SUCCEEDED)
     before = store.get(VIRTUAL_SERVICE, play.route)
     store.delete(ROLLOUT, play.key)
     assert play.reconciler.reconcile(play.key) is None
@@ -182,4 +182,4 @@ def test_made_anew_under_the_same_name_it_starts_clean_and_adopts_the_route(
     assert any(message.code == Code.HALF_DONE_FOUND for _, message in listener.heard)
     assert (play.status.attempt_count, play.status.attempts, play.status.stable_slot) == (0, (), "blue")
     play.ask("2")
-    play.until(Phase.SUCCEEDED)
+    play.reach(Phase.SUCCEEDED)

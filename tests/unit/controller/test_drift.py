@@ -23,7 +23,7 @@ def in_attempt(store: ObjectStore, namespace: str, then: str = "Restore") -> Pla
     play = playing(store, namespace, drift={"then": then})
     play.edit_spec(lambda spec: spec["route"].update(http="resnet50"))
     play.ask("2", "run-1")
-    play.until(Phase.PROGRESSING)
+    play.reach(Phase.PROGRESSING)
     play.run(20)
     assert dict(play.weights()) == {"blue": 90, "green": 10}
     assert play.condition("RouteInSync").status == "True"
@@ -84,7 +84,7 @@ def test_a_drift_in_an_attempt_is_put_right_at_the_next_turn_and_said(store: Obj
     assert play.condition("RouteInSync").status == "True"
     play.run(60)
     assert len(drifts(play)) == 1, "said once"
-    play.until(Phase.SUCCEEDED)
+    play.reach(Phase.SUCCEEDED)
 
 
 @pytest.mark.parametrize("hand", list(MENDED))
@@ -152,7 +152,7 @@ def test_what_only_a_person_can_put_right_is_said_and_waited_for(store: ObjectSt
     assert dict(play.weights()) == {"blue": 90, "green": 10}
     assert play.condition("RouteInSync").status == "True"
     assert play.code != Code.ROUTE_UNREADABLE
-    play.until(Phase.SUCCEEDED)
+    play.reach(Phase.SUCCEEDED)
 
 
 @pytest.mark.parametrize("hand", list(UNMENDABLE))
@@ -246,7 +246,7 @@ def test_a_drift_while_preparing_is_put_back_before_anything_is_loaded(store: Ob
     if then == "Abort":
         assert str(play.status.phase) == "Aborted"
     else:
-        play.until(Phase.SUCCEEDED)
+        play.reach(Phase.SUCCEEDED)
 
 
 AT_REST: dict[str, Hand] = {
@@ -264,7 +264,7 @@ AT_REST: dict[str, Hand] = {
 def test_a_drift_at_rest_is_put_right_and_the_phase_stays(store: ObjectStore, namespace: str, hand: str) -> None:
     play = playing(store, namespace)
     play.ask("2", "run-1")
-    play.until(Phase.SUCCEEDED)
+    play.reach(Phase.SUCCEEDED)
     play.told.clear()
     AT_REST[hand](play)
     play.reconciler.reconcile(play.key)
@@ -281,7 +281,7 @@ def test_a_drift_at_rest_is_put_right_and_the_phase_stays(store: ObjectStore, na
 def test_a_drift_at_rest_that_is_left_as_it_is_needs_a_person(store: ObjectStore, namespace: str, then: str) -> None:
     play = playing(store, namespace, drift={"then": then})
     play.ask("2", "run-1")
-    play.until(Phase.SUCCEEDED)
+    play.reach(Phase.SUCCEEDED)
     play.told.clear()
     play.set_weights(50, 50)
     play.run(300)
@@ -297,13 +297,13 @@ def test_a_drift_at_rest_that_is_left_as_it_is_needs_a_person(store: ObjectStore
     assert play.status.phase is Phase.STALLED
     assert play.status.observed_version == "2", "not taken up"
     play.set_weights(0, 100)
-    play.until(Phase.PROGRESSING)
+    play.reach(Phase.PROGRESSING)
 
 
 def test_a_virtual_service_deleted_at_rest_is_said_and_put_right_when_it_is_back(store: ObjectStore, namespace: str) -> None:
     play = playing(store, namespace)
     play.ask("2", "run-1")
-    play.until(Phase.SUCCEEDED)
+    play.reach(Phase.SUCCEEDED)
     play.told.clear()
     old = play.delete_route()
     play.run(300)
@@ -326,7 +326,7 @@ def test_the_order_of_routes_is_the_owners(store: ObjectStore, namespace: str) -
     other = {"name": "other", "route": [{"destination": {"host": "elsewhere"}}]}
     play.edit_route(lambda raw: raw["spec"]["http"].insert(0, other))
     play.edit_route(lambda raw: raw["spec"]["http"][1]["route"].reverse())
-    play.until(Phase.SUCCEEDED)
+    play.reach(Phase.SUCCEEDED)
     document = store.get(VIRTUAL_SERVICE, play.route)
     assert document["spec"]["http"][0] == other
     assert [d["weight"] for d in document["spec"]["http"][1]["route"]] == [100, 0]
@@ -369,7 +369,7 @@ def test_what_keeps_resetting_the_weights_is_named_and_no_storm(store: ObjectSto
     condition = play.condition("RouteInSync")
     assert (condition.status, condition.reason, condition.message) == ("False", Code.DRIFT_REPEATS, last)
     assert dict(play.weights()) == {"blue": 90, "green": 10}, "and no step goes forward on such ground"
-    play.until(Phase.SUCCEEDED)
+    play.reach(Phase.SUCCEEDED)
     assert play.condition("RouteInSync").status == "True", "after ten minutes of peace"
 
 

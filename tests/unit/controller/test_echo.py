@@ -56,7 +56,7 @@ def nothing(play: Play) -> None:
 def after(version: str, request: str | None, phase: Phase) -> Callable[[Play], None]:
     def act(play: Play) -> None:
         play.ask(version, request)
-        play.until(phase)
+        play.reach(phase)
 
     return act
 
@@ -64,7 +64,7 @@ def after(version: str, request: str | None, phase: Phase) -> Callable[[Play], N
 def while_trying(version: str) -> Callable[[Play], None]:
     def act(play: Play) -> None:
         play.ask(version, "old")
-        play.until(Phase.PROGRESSING)
+        play.reach(Phase.PROGRESSING)
         play.run(20)
 
     return act
@@ -147,7 +147,7 @@ def test_an_ask_taken_away_in_its_attempt_lets_it_go_on(store: ObjectStore, name
     play = playing(store, namespace)
     while_trying("2")(play)
     play.annotate(version=None, request=None)
-    play.until(Phase.SUCCEEDED)
+    play.reach(Phase.SUCCEEDED)
     assert (play.status.observed_version, play.status.observed_request) == ("2", "old")
 
 

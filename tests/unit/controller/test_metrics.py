@@ -1,7 +1,7 @@
 """What is exported: exact names, counted once, and gone with its rollout."""
 
 import pytest
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from rollout_controller.api.names import Key
@@ -18,6 +18,7 @@ from rollout_controller.api.status import (
     VerdictKind,
 )
 from rollout_controller.cluster.store import ROLLOUT, Unavailable
+from rollout_controller.controller import exposition
 from rollout_controller.controller.metrics import Metrics
 from rollout_controller.controller.queue import WorkQueue
 
@@ -31,7 +32,10 @@ NAMES = {
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    text = generate_latest(metrics.registry).decode()
+    return parsed(exposition.text(metrics.registry).decode())
+
+
+def parsed(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -177,3 +181,19 @@ def test_the_controllers_own(metrics: Metrics) -> None:
     assert get("ticks_missed_total", duty="tick") == 2
     assert get("prometheus_query_failures_total", source="envoy", reason="no-answer") == 1
     assert get("leader") == 0
+
+
+def test_the_text_says_what_prometheus_clients_own_says() -> None:
+    registry = CollectorRegistry()
+    for number, odd in enumerate(("plain", 'qu"ote', "back\\slash", "line\nbreak", "\u00e9", "")):
+        gauge = Gauge(f"gauge_{number}", f"Help {odd}", ["label", "other"], registry=registry)
+        gauge.labels(odd, "x").set((0, 1, -2.5, float("inf"), float("-inf"), 1e-300)[number])
+    Gauge("nothing", "No number", registry=registry).set(float("nan"))
+    Counter("counted", "A counter", ["kind"], registry=registry).labels("a").inc(3)
+    Histogram("lasted_seconds", "A histogram", registry=registry).observe(0.3)
+    theirs = {place: value for place, value in parsed(generate_latest(registry).decode()).items() if "_created" not in place[0]}
+    ours = parsed(exposition.text(registry).decode())
+    assert ours.pop(("nothing", frozenset())) != theirs.pop(("nothing", frozenset())), "NaN is not even itself"
+    assert ours == theirs
+    kinds = [line for line in generate_latest(registry).decode().splitlines() if line.startswith("# ") and "_created" not in line]
+    assert kinds == [line for line in exposition.text(registry).decode().splitlines() if line.startswith("# ")]

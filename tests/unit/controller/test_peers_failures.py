@@ -51,7 +51,7 @@ def counted(play: Play) -> Counter[str]:
 def tried(store: ObjectStore, namespace: str, version: str) -> Play:
     play = playing(store, namespace)
     play.ask(version, "run-1")
-    play.until(Phase.PROGRESSING)
+    play.reach(Phase.PROGRESSING)
     return play
 
 
@@ -167,24 +167,24 @@ def test_an_event_of_a_rollback_is_told_by_the_next_controller_if_the_first_died
 
 def promoted(play: Play) -> None:
     play.ask("2", "run-1")
-    play.until(Phase.SUCCEEDED)
+    play.reach(Phase.SUCCEEDED)
 
 
 def rolled_back(play: Play) -> None:
     play.ask("5", "run-1")
-    play.until(Phase.ROLLED_BACK)
+    play.reach(Phase.ROLLED_BACK)
 
 
 def aborted(play: Play) -> None:
     play.ask("2", "run-1")
-    play.until(Phase.PROGRESSING)
+    play.reach(Phase.PROGRESSING)
     play.annotate(command="abort c1")
-    play.until(Phase.ABORTED)
+    play.reach(Phase.ABORTED)
 
 
 def not_loaded(play: Play) -> None:
     play.ask("7", "run-1")
-    play.until(Phase.STALLED)
+    play.reach(Phase.STALLED)
 
 
 def never_asked(play: Play) -> None:
@@ -232,7 +232,7 @@ def test_stable_not_ready_does_not_hold_a_rollback(store: ObjectStore, namespace
     play = tried(store, namespace, "5")
     seen = play.world.slot
     play.world.slot = lambda name: stable if name == "blue" else seen(name)  # type: ignore[method-assign]
-    play.until(Phase.ROLLED_BACK, 120)
+    play.reach(Phase.ROLLED_BACK, 120)
     assert dict(play.weights()) == {"blue": 100, "green": 0}
     assert play.code == Code.ERRORS_VIOLATED
 
@@ -260,7 +260,7 @@ def test_events_that_cannot_be_written_hold_nothing_up(store: ObjectStore, names
     teller.start()
     play = playing(store, namespace, teller=teller)
     play.ask("5", "run-1")
-    play.until(Phase.ROLLED_BACK)
+    play.reach(Phase.ROLLED_BACK)
     assert begun.wait(5)
     assert not end.is_set(), "and the writer hangs still"
     end.set()
@@ -276,7 +276,7 @@ def test_only_two_weights_and_one_annotation_of_a_route_are_ever_written(store: 
     before = store.get(VIRTUAL_SERVICE, play.route)
     rolled_back(play)
     play.ask("2", "run-2")
-    play.until(Phase.SUCCEEDED)
+    play.reach(Phase.SUCCEEDED)
     after = store.get(VIRTUAL_SERVICE, play.route)
     for document in (before, after):
         document["metadata"].pop("annotations", None)

@@ -31,7 +31,7 @@ BLOCKED = {"Ready": "False", "Reconciling": "False", "Stalled": "True", "Accepte
 
 
 def test_an_invalid_spec_at_first_sight_is_said_in_the_status(store: ObjectStore, namespace: str) -> None:
-    play = Play(store, playing(store, namespace, name="other").world, key=Key(namespace, "new"), route="triton-new")
+    play = Play(store, playing(store, namespace, name="other").world, namespace=namespace, name="new", route="triton-new")
     play.edit_spec(one_slot)
     play.annotate(version="2", request="run-1")
     play.settle()
@@ -58,7 +58,7 @@ def test_an_invalid_spec_at_first_sight_is_said_in_the_status(store: ObjectStore
 def test_an_invalid_edit_at_rest(store: ObjectStore, namespace: str, restart: bool) -> None:
     play = playing(store, namespace)
     play.ask("2", "run-1")
-    play.until(Phase.SUCCEEDED)
+    play.reach(Phase.SUCCEEDED)
     assert states(play) == AT_REST
     play.edit_spec(one_slot)
     if restart:
@@ -72,7 +72,7 @@ def test_an_invalid_edit_at_rest(store: ObjectStore, namespace: str, restart: bo
     assert play.status.observed_version == "2", "nothing new begins"
     assert len(refused(play)) == 1
     play.edit_spec(lambda spec: spec["slots"].update(green={"host": "triton-green"}))
-    play.until(Phase.SUCCEEDED)
+    play.reach(Phase.SUCCEEDED)
     assert play.status.observed_version == "6"
     assert states(play) == AT_REST
 
@@ -80,7 +80,7 @@ def test_an_invalid_edit_at_rest(store: ObjectStore, namespace: str, restart: bo
 def test_an_invalid_edit_in_an_attempt_leaves_the_last_valid_spec_in_force(store: ObjectStore, namespace: str) -> None:
     play = playing(store, namespace)
     play.ask("2", "run-1")
-    play.until(Phase.PROGRESSING)
+    play.reach(Phase.PROGRESSING)
     play.edit_spec(one_slot)
     play.settle()
     assert play.status.phase is Phase.PROGRESSING
@@ -89,7 +89,7 @@ def test_an_invalid_edit_in_an_attempt_leaves_the_last_valid_spec_in_force(store
     assert play.condition("Accepted").reason == Code.INVALID_SPEC
     assert play.status.observed_generation == 2
     assert len(refused(play)) == 1
-    play.until(Phase.SUCCEEDED)
+    play.reach(Phase.SUCCEEDED)
     assert dict(play.weights()) == {"blue": 0, "green": 100}
     assert play.code == Code.INVALID_SPEC, "at rest it is what a person must look at"
     assert len(refused(play)) == 1
@@ -100,7 +100,7 @@ def test_an_invalid_edit_in_an_attempt_and_a_restart_lose_nothing(store: ObjectS
     """Which route is meant is not known then: traffic stays, the attempt is kept, and goes on when the spec is mended."""
     play = playing(store, namespace)
     play.ask("2", "run-1")
-    play.until(Phase.PROGRESSING)
+    play.reach(Phase.PROGRESSING)
     attempt = play.status.attempt
     assert attempt is not None
     play.edit_spec(one_slot)
@@ -113,7 +113,7 @@ def test_an_invalid_edit_in_an_attempt_and_a_restart_lose_nothing(store: ObjectS
     route = store.get(VIRTUAL_SERVICE, play.route)
     assert [d["weight"] for d in route["spec"]["http"][0]["route"]] == [90, 10]
     play.edit_spec(lambda spec: spec["slots"].update(green={"host": "triton-green"}))
-    play.until(Phase.SUCCEEDED)
+    play.reach(Phase.SUCCEEDED)
     assert play.status.attempts[0].id == attempt.id
 
 
@@ -130,7 +130,7 @@ def test_what_traffic_hangs_on_does_not_change_under_an_attempt(
 ) -> None:
     play = playing(store, namespace)
     play.ask("3", "run-1")
-    play.until(Phase.PROGRESSING)
+    play.reach(Phase.PROGRESSING)
     spec = store.get(ROLLOUT, play.key)["spec"]
     play.edit_spec(lambda raw: raw.update(change))
     play.settle()
@@ -150,7 +150,7 @@ def test_what_traffic_hangs_on_does_not_change_under_an_attempt(
 def test_slots_renamed_while_no_controller_ran(store: ObjectStore, namespace: str) -> None:
     play = playing(store, namespace)
     play.ask("2", "run-1")
-    play.until(Phase.PROGRESSING)
+    play.reach(Phase.PROGRESSING)
     play.edit_spec(lambda spec: spec.update(slots={"a": {"host": "triton-blue"}, "b": {"host": "triton-green"}}))
     play.start(store)
     play.world.history.clear()
@@ -163,7 +163,7 @@ def test_slots_renamed_while_no_controller_ran(store: ObjectStore, namespace: st
     play.settle()
     assert play.status.stable_slot == "a"
     play.ask("2", "run-2")
-    play.until(Phase.SUCCEEDED)
+    play.reach(Phase.SUCCEEDED)
     play.edit_spec(lambda spec: spec.update(slots={"blue": {"host": "triton-blue"}, "green": {"host": "triton-green"}}))
     play.world.history.clear()
     play.world.running = {"blue": "1", "green": "2"}
@@ -227,7 +227,7 @@ def test_a_policy_that_cannot_be_used_is_said_at_rest_already(store: ObjectStore
 def test_a_policy_that_cannot_be_used_any_more_holds_an_attempt(store: ObjectStore, namespace: str, how: str) -> None:
     play = playing(store, namespace)
     play.ask("2", "run-1")
-    play.until(Phase.PROGRESSING)
+    play.reach(Phase.PROGRESSING)
     play.run(20)
     before = break_policy(play, how)
     play.settle()
@@ -237,13 +237,13 @@ def test_a_policy_that_cannot_be_used_any_more_holds_an_attempt(store: ObjectSto
     assert play.status.phase is Phase.PROGRESSING
     assert dict(play.weights()) == {"blue": 90, "green": 10}
     mend_policy(play, before)
-    play.until(Phase.SUCCEEDED)
+    play.reach(Phase.SUCCEEDED)
 
 
 def test_a_version_that_is_none_is_said_and_echoed(store: ObjectStore, namespace: str) -> None:
     play = playing(store, namespace)
     play.ask("2", "run-1")
-    play.until(Phase.SUCCEEDED)
+    play.reach(Phase.SUCCEEDED)
     play.ask("no version!", "run-2")
     status = play.status
     assert (status.phase, status.observed_version, status.observed_request) == (Phase.STALLED, "no version!", "run-2")
@@ -263,14 +263,14 @@ def test_a_version_that_is_none_is_said_and_echoed(store: ObjectStore, namespace
 def test_a_version_that_is_none_in_an_attempt_disturbs_it_not(store: ObjectStore, namespace: str) -> None:
     play = playing(store, namespace)
     play.ask("2", "run-1")
-    play.until(Phase.PROGRESSING)
+    play.reach(Phase.PROGRESSING)
     play.ask("no version!", "run-2")
     assert play.status.phase is Phase.PROGRESSING
     assert play.status.observed_version == "2", "the status is about version 2 still"
     condition = play.condition("Accepted")
     assert (condition.status, condition.reason) == ("False", Code.INVALID_VERSION)
     assert len(refused(play)) == 1
-    play.until(Phase.STALLED)
+    play.reach(Phase.STALLED)
     assert (play.status.observed_version, play.status.observed_request) == ("no version!", "run-2")
     assert play.status.attempts[0].outcome == "Promoted"
 
@@ -278,7 +278,7 @@ def test_a_version_that_is_none_in_an_attempt_disturbs_it_not(store: ObjectStore
 def test_a_status_that_somebody_garbled(store: ObjectStore, namespace: str) -> None:
     play = playing(store, namespace)
     play.ask("2", "run-1")
-    play.until(Phase.PROGRESSING)
+    play.reach(Phase.PROGRESSING)
     for restart in (False, True):
         raw = store.get(ROLLOUT, play.key)
         store.replace_status(ROLLOUT, play.key, {"phase": "Nonsense"}, raw["metadata"]["resourceVersion"])
@@ -290,4 +290,4 @@ def test_a_status_that_somebody_garbled(store: ObjectStore, namespace: str) -> N
     play.settle()
     assert refused(play)[0].startswith("The status cannot be read, so what was remembered is lost")
     assert dict(play.weights()) == {"blue": 100, "green": 0}, "half-done, and no status knows of it"
-    play.until(Phase.SUCCEEDED)
+    play.reach(Phase.SUCCEEDED)

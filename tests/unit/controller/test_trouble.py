@@ -53,6 +53,20 @@ def test_transient_trouble_is_tried_again_with_waits_that_grow_to_a_limit() -> N
     assert [0 <= wait <= limit for wait, limit in zip(waits, (1, 2, 3, 3), strict=True)] == [True] * 4
 
 
+def test_a_store_that_asks_for_a_pause_gets_it_within_the_bounds() -> None:
+    waits: list[float] = []
+    busy = store.Unavailable("busy", retry_after_s=7)
+    retry = Retry(attempts=3, first_s=1, within_s=1000, sleep=waits.append)
+    assert retry("read", Flaky(busy, busy)) == "done"
+    assert [7 <= wait <= limit for wait, limit in zip(waits, (8, 9), strict=True)] == [True] * 2
+    assert retry("read", Flaky(store.Unavailable("busy", retry_after_s=86_400))) == "done"
+    assert waits[-1] <= 61, "nobody is waited for longer than a minute"
+    flaky = Flaky(busy)
+    with pytest.raises(store.Unavailable, match="busy"):
+        Retry(within_s=5, sleep=waits.append)("read", flaky)
+    assert flaky.calls == 1
+
+
 @pytest.mark.parametrize("error", [store.Refused("no"), store.Conflict("c"), KeyError("bug"), TritonRefused("no")])
 def test_other_trouble_is_raised_at_once_as_it_is(error: Exception) -> None:
     flaky = Flaky(error)

@@ -1,0 +1,101 @@
+{{- define "rollout-controller.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "rollout-controller.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- $name := default .Chart.Name .Values.nameOverride }}
+{{- if contains $name .Release.Name }}
+{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* A ClusterRole's name: releases of the same name in two namespaces must not share one. */}}
+{{- define "rollout-controller.clusterName" -}}
+{{- printf "%s:%s" .Release.Namespace (include "rollout-controller.fullname" .) }}
+{{- end }}
+
+{{- define "rollout-controller.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "rollout-controller.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "rollout-controller.labels" -}}
+{{ include "rollout-controller.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "rollout-controller.serviceAccount" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "rollout-controller.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- required "serviceAccount.name is needed where serviceAccount.create is false" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "rollout-controller.lease" -}}
+{{- default (include "rollout-controller.fullname" .) .Values.lease.name }}
+{{- end }}
+
+{{- define "rollout-controller.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end }}
+{{- end }}
+
+{{- define "rollout-controller.tokenFolder" -}}
+/var/run/secrets/rollout-controller/prometheus
+{{- end }}
+
+{{- /* config.yaml: what the controller is told of its surroundings. */}}
+{{- define "rollout-controller.config" -}}
+{{- $prometheus := pick .Values.prometheus "url" "window" "lag" }}
+{{- if (.Values.prometheus.tokenSecret).name }}
+{{- $_ := set $prometheus "tokenFile" (printf "%s/token" (include "rollout-controller.tokenFolder" .)) }}
+{{- end }}
+{{- $lease := dict "name" (include "rollout-controller.lease" .) "namespace" .Release.Namespace "duration" .Values.lease.duration }}
+prometheus: {{- toYaml $prometheus | nindent 2 }}
+triton: {{- toYaml .Values.triton | nindent 2 }}
+metrics:
+  host: 0.0.0.0
+  port: {{ .Values.metrics.port }}
+lease: {{- toYaml $lease | nindent 2 }}
+workloads: {{- toYaml .Values.workloads | nindent 2 }}
+namespaces: {{ toJson .Values.namespaces }}
+{{- end }}
+
+{{- /* What the controller may do where TritonRollouts are: it reads documents, shifts weights, writes status and events. */}}
+{{- define "rollout-controller.rules" -}}
+- apiGroups: [rollouts.triton.dev]
+  resources: [tritonrollouts, rolloutpolicies]
+  verbs: [get, list, watch]
+- apiGroups: [rollouts.triton.dev]
+  resources: [tritonrollouts/status]
+  verbs: [patch]
+- apiGroups: [networking.istio.io]
+  resources: [virtualservices]
+  verbs: [get, list, watch, patch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- if .Values.workloads.manage }}
+- apiGroups: [apps]
+  resources: [deployments, statefulsets]
+  verbs: [get, list, watch, patch]
+{{- end }}
+{{- end }}
+
+{{- define "rollout-controller.subjects" -}}
+- kind: ServiceAccount
+  name: {{ include "rollout-controller.serviceAccount" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end }}

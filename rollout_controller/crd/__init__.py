@@ -1,0 +1,1 @@
+"""CustomResourceDefinitions, made from the types of `api`; nothing about a field is written down twice."""

@@ -1,0 +1,175 @@
+"""Two controllers on a real API server: one acts, the other takes over, and who has lost the lease writes nothing more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from signal import Signals
+
+import pytest
+
+from rollout_controller.api.meta import ANNOTATION_VERSION
+from rollout_controller.lab.kube import Kube
+from tests.support.controller_process import READS
+from tests.support.replicas import Replica, Stage, stage
+from tests.support.watching import soon
+from tests.unit.triton.wire_triton import WireTriton, serve
+
+pytestmark = pytest.mark.cluster
+
+FROZEN_S = 10.0
+AWAY_S = 10.0
+
+
+@pytest.fixture
+def scene(kube: Kube, namespace: str, tmp_path: Path) -> Iterator[Stage]:
+    with stage(kube, namespace, tmp_path) as made:
+        yield made
+
+
+def settled(scene: Stage, replica: Replica) -> None:
+    """Waits until it has nothing to write."""
+    before = replica.writes()
+    soon(lambda: scene.mended() and scene.status().get("phase") == "Idle")
+    time.sleep(1.5)
+    while (now := replica.writes()) != before:
+        before = now
+        time.sleep(1.5)
+
+
+def test_one_acts_and_the_other_only_reads(scene: Stage) -> None:
+    leader, follower = scene.two()
+    assert leader.leads()
+    assert not follower.leads()
+    for _ in range(3):
+        scene.drift()
+        scene.wait_mended()
+    assert leader.writes()["patch", "virtualservices"] >= 3
+    assert follower.writes() == {}
+    calls = scene.kube.calls(follower.user)
+    assert {verb for verb, resource in calls if resource == "leases"} <= {"get", "create"}
+    assert {verb for verb, resource in calls if resource != "leases"} <= READS
+    assert scene.lease()["holderIdentity"] == leader.said("leading")["identity"]  # type: ignore[index]
+
+
+def test_a_leader_that_is_asked_to_end_hands_over(scene: Stage) -> None:
+    """It says so, so nobody waits for the lease to run out."""
+    leader, follower = scene.two()
+    transitions = scene.lease()["leaseTransitions"]
+    scene.drift()
+    assert leader.end() == 0
+    follower.wait_acting()
+    scene.drift()
+    scene.wait_mended()
+    assert leader.said("the lease is given back")
+    assert scene.lease()["leaseTransitions"] == transitions + 1
+    assert follower.writes()["patch", "virtualservices"] >= 1
+
+
+def test_a_leader_that_is_killed_is_followed(scene: Stage) -> None:
+    leader, follower = scene.two()
+    scene.drift()
+    leader.end(Signals.SIGKILL)
+    follower.wait_acting()
+    scene.drift()
+    scene.wait_mended()
+    assert follower.leads()
+    third = scene.replica("c")
+    third.wait_ready()
+    assert not third.acts()
+
+
+def test_a_leader_that_was_frozen_writes_nothing_when_it_wakes(scene: Stage) -> None:
+    """There is work for it: the route drifts while it sleeps and again when it wakes."""
+    leader, follower = scene.two()
+    settled(scene, leader)
+    leader.send(Signals.SIGSTOP)
+    before = leader.writes()
+    scene.drift()
+    time.sleep(FROZEN_S)
+    follower.wait_acting()
+    scene.wait_mended()
+    follower.send(Signals.SIGSTOP)  # nobody but the one that wakes could mend this
+    scene.drift()
+    leader.send(Signals.SIGCONT)
+    assert leader.process.wait(30) == 1
+    assert not scene.mended()
+    lost = leader.said("leadership is lost")
+    assert lost is not None
+    assert "not renewed" in lost["why"]
+    assert leader.writes() == before
+    follower.send(Signals.SIGCONT)
+
+
+def test_an_api_server_that_is_away_ends_the_leader_and_not_the_rollout(scene: Stage) -> None:
+    """A Deployment starts it again; the follower stays and leads when the API is back."""
+    leader, follower = scene.two()
+    settled(scene, leader)
+    scene.kube.kill_apiserver()
+    try:
+        assert leader.process.wait(30) == 1
+        time.sleep(AWAY_S)
+        assert follower.process.poll() is None
+    finally:
+        scene.kube.start_apiserver()
+    again = scene.replica("c")
+    follower.wait_acting()
+    scene.drift()
+    scene.wait_mended()
+    again.wait_ready()
+    assert not again.acts()
+    assert "leadership is lost" in leader.log_file.read_text()
+
+
+def test_an_api_server_that_hangs_ends_the_leader(scene: Stage) -> None:
+    leader, follower = scene.two()
+    scene.kube.freeze_apiserver()
+    try:
+        assert leader.process.wait(30) == 1
+    finally:
+        scene.kube.thaw_apiserver()
+        scene.kube.wait_ready()
+    follower.wait_acting()
+    scene.drift()
+    scene.wait_mended()
+
+
+def test_an_attempt_goes_on_where_it_was(kube: Kube, namespace: str, tmp_path: Path) -> None:
+    """The same attempt, step and traffic after each hand-over, and nothing is begun anew."""
+    with serve(WireTriton()) as triton, stage(kube, namespace, tmp_path, triton={"urls": both(triton)}) as scene:
+        leader, _ = scene.two()
+        document = scene.kube.api.path_of(_rollout(scene), namespace)
+        patch = {"metadata": {"annotations": {ANNOTATION_VERSION: "2"}}}
+        kube.api.call("PATCH", document, patch, content_type="application/merge-patch+json")
+        soon(lambda: scene.weights() == (90, 10), 60, scene.logs)
+        before = scene.status()["attempt"]
+        for number, how in enumerate((Signals.SIGKILL, Signals.SIGTERM)):
+            leader.end(how)
+            scene.replica(f"next-{number}").wait_ready()
+            leader = _acting(scene)
+            soon(lambda: scene.status().get("phase") == "Progressing")
+            after = scene.status()["attempt"]
+            assert {name: after[name] for name in ("id", "step", "startedAt", "weight")} == {
+                name: before[name] for name in ("id", "step", "startedAt", "weight")
+            }
+            assert scene.weights() == (90, 10)
+
+
+def both(triton: WireTriton) -> dict[str, str]:
+    return {"triton-blue": triton.url, "triton-green": triton.url}
+
+
+def _rollout(scene: Stage) -> dict[str, object]:
+    kind = {"apiVersion": "rollouts.triton.dev/v1alpha1", "kind": "TritonRollout"}
+    return {**kind, "metadata": {"name": "resnet50", "namespace": scene.namespace}}
+
+
+def _acting(scene: Stage) -> Replica:
+    """The one that acts now."""
+
+    def found() -> list[Replica]:
+        return [replica for replica in scene.replicas if replica.process.poll() is None and replica.acts()]
+
+    soon(lambda: len(found()) == 1, 60, scene.logs)
+    return found()[0]

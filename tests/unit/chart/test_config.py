@@ -1,0 +1,74 @@
+"""What the chart mounts is what the controller reads, and what the chart starts is a command that there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from rollout_controller.api.names import Raw
+from rollout_controller.cli import arguments
+from rollout_controller.controller.config import ClusterConfig, load_cluster
+from tests.support.chart import CHART, one, render
+
+
+def loaded(tmp_path: Path, values: Raw) -> ClusterConfig:
+    path = tmp_path / "config.yaml"
+    path.write_text(one(render(values), "ConfigMap")["data"]["config.yaml"])
+    return load_cluster(path)
+
+
+def test_the_controller_reads_the_charts_configuration(tmp_path: Path) -> None:
+    config = loaded(
+        tmp_path,
+        {
+            "namespaces": ["vision", "speech"],
+            "prometheus": {"window": "15s", "lag": "1500ms", "tokenSecret": {"name": "prometheus-token", "key": "token"}},
+            "triton": {"urls": {"triton-blue": "http://10.0.0.7:8000", "vision/triton": "http://10.0.0.8:8000"}},
+            "metrics": {"port": 9090},
+            "lease": {"name": "mine", "duration": "10s"},
+        },
+    )
+    assert (config.prometheus.window, config.prometheus.lag) == (15.0, 1.5)
+    assert str(config.prometheus.token_file) == "/var/run/secrets/rollout-controller/prometheus/token"
+    assert config.triton.urls == {"triton-blue": "http://10.0.0.7:8000", "vision/triton": "http://10.0.0.8:8000"}
+    assert (config.metrics.host, config.metrics.port) == ("0.0.0.0", 9090)
+    assert config.lease is not None
+    assert (config.lease.name, config.lease.namespace, config.lease.duration) == ("mine", "rollout-system", 10.0)
+    assert config.namespaces == ("vision", "speech")
+
+
+def test_the_charts_defaults_are_the_controllers(tmp_path: Path) -> None:
+    """Nothing is different only because a chart installed it; a chart always leads by a lease."""
+    config = loaded(tmp_path, {})
+    plain = ClusterConfig.model_validate({"prometheus": {"url": "http://prometheus.monitoring:9090"}})
+    assert config.model_copy(update={"lease": None}) == plain
+    assert config.lease is not None
+    assert config.lease.model_copy(update={"namespace": None}) == type(config.lease)()
+
+
+def test_the_configuration_in_the_docs_is_the_default(tmp_path: Path) -> None:
+    page = (CHART.parents[1] / "docs" / "kubernetes.md").read_text()
+    block = next(block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if block.startswith("prometheus:"))
+    path = tmp_path / "config.yaml"
+    path.write_text(block)
+    written = load_cluster(path)
+    assert str(written.prometheus.token_file) == "/var/run/secrets/prometheus/token"
+    without = written.model_copy(update={"prometheus": written.prometheus.model_copy(update={"token_file": None})})
+    assert without == loaded(tmp_path, {})
+
+
+@pytest.mark.parametrize("duration", ["2s", "60s"])
+def test_every_lease_that_the_schema_takes_is_taken(tmp_path: Path, duration: str) -> None:
+    lease = loaded(tmp_path, {"lease": {"duration": duration}}).lease
+    assert lease is not None
+    assert f"{lease.duration:g}s" == duration
+
+
+def test_what_the_chart_starts_is_a_command() -> None:
+    (container,) = one(render(), "Deployment")["spec"]["template"]["spec"]["containers"]
+    args = arguments.parser().parse_args(container["args"])
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert (args.command, str(args.config)) == ("controller", f"{mounts['config']}/config.yaml")
+    assert args.log_format == "json"
