@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rollout_controller.api.meta import ANNOTATION_VERSION
+from rollout_controller.api.meta import ANNOTATION_COMMAND, ANNOTATION_VERSION
 from rollout_controller.api.names import Raw
 from rollout_controller.lab.kube import Kube
 from tests.contract.documents import policy, rollout, virtual_service
@@ -76,8 +76,15 @@ class Crowd:
 
     def ask(self, version: str) -> None:
         """CI's way, of all of them."""
+        self._annotate(ANNOTATION_VERSION, version)
+
+    def command(self, text: str) -> None:
+        """Verb and id, to all of them."""
+        self._annotate(ANNOTATION_COMMAND, text)
+
+    def _annotate(self, annotation: str, text: str) -> None:
         for name in self.names:
-            patch = {"metadata": {"annotations": {ANNOTATION_VERSION: version}}}
+            patch = {"metadata": {"annotations": {annotation: text}}}
             self.kube.api.call("PATCH", self.kube.api.path_of(rollout(self.namespace, name)), patch, content_type=MERGE)
 
     def statuses(self) -> dict[str, dict[str, Any]]:
