@@ -23,6 +23,7 @@ from rollout_controller.controller.config import (
     load_cluster,
     load_local,
 )
+from rollout_controller.controller.definitions import look_in_the_background
 from rollout_controller.controller.process import Controller, Seat, Settings, Stores
 from rollout_controller.controller.tritons import by_name, by_pattern
 from rollout_controller.controller.workloads import NOT_MANAGED
@@ -91,7 +92,9 @@ def run_cluster(options: ClusterOptions) -> int:
         lease=KubernetesStore(lease_wire, timeout_s=request_s),
     )
     try:
-        return _run(Controller(stores, _settings(config, options), fence, seat))
+        controller = Controller(stores, _settings(config, options), fence, seat)
+        look_in_the_background(wire)
+        return _run(controller)
     finally:
         wire.close()
         lease_wire.close()
