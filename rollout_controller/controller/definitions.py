@@ -1,38 +1,55 @@
-"""Says at the start whether the cluster's CustomResourceDefinitions are older than this controller: Helm never upgrades them."""
+"""Looks whether the cluster's CustomResourceDefinitions know every field of this controller, and says so where they do not.
+
+Helm installs definitions and never upgrades them; an API server drops what they do not know, without a word.
+"""
 
 from __future__ import annotations
 
 import json
-import threading
+from collections.abc import Callable
 
 import structlog
 
-from rollout_controller.cluster.store import Unavailable
+from rollout_controller.cluster.store import StoreError
 from rollout_controller.cluster.transport import Transport
+from rollout_controller.crd.served import OPENAPI_PATH, missing_fields
 
-TIMEOUT_S = 10.0
-SHOWN = 10
-_log = structlog.get_logger("definitions")
-
-
-def look_in_the_background(wire: Transport) -> None:
-    """Begin to look; nobody waits for it, and whether it can be found out does not matter to anything else."""
-    threading.Thread(target=look, args=(wire,), name="definitions", daemon=True).start()
+LOOK_EVERY_S = 600.0
+ASK_S = 5.0
+SHOWN = 5
+OK = 200
 
 
-def look(wire: Transport) -> None:
-    """Log which fields the API server would drop from what we write, without a word."""
-    from rollout_controller.crd.served import OPENAPI_PATH, missing_fields  # noqa: PLC0415 - makes all schemas
+class Definitions:
+    """One look at a time; says only what is new. A server that does not answer is left to those who depend on it."""
 
-    try:
-        answer = wire.call("GET", OPENAPI_PATH, timeout_s=TIMEOUT_S)
-        missing = missing_fields(json.loads(answer.body)) if answer.status == 200 else []
-    except (Unavailable, ValueError) as error:
-        _log.info("whether the cluster's definitions are up to date is not known", error=str(error))
-        return
-    if missing:
-        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
-        _log.error(
-            "the cluster's definitions are older than this controller: what it writes here is lost (docs/kubernetes.md, Upgrade)",
-            missing=", ".join(missing[:SHOWN]) + more,
-        )
+    def __init__(self, wire: Transport, found: Callable[[int], object]) -> None:
+        """`found` hears after each look how many fields would be dropped."""
+        self._wire, self._found = wire, found
+        self._said: tuple[str, ...] = ()
+        self._log = structlog.get_logger("controller")
+
+    def look(self) -> None:
+        """Ask the API server what it knows."""
+        missing = self._missing()
+        if missing is None:
+            return
+        self._found(len(missing))
+        if missing != self._said and missing:
+            more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+            self._log.error(
+                "the cluster's CustomResourceDefinitions are older than this controller and drop fields of it",
+                fields=", ".join(missing[:SHOWN]) + more,
+                do="kubectl apply --server-side --force-conflicts -f the chart's crds/ (docs/kubernetes.md, Upgrades)",
+            )
+        elif missing != self._said:
+            self._log.info("the cluster's CustomResourceDefinitions know every field")
+        self._said = missing
+
+    def _missing(self) -> tuple[str, ...] | None:
+        """None: not known."""
+        try:
+            answer = self._wire.call("GET", OPENAPI_PATH, timeout_s=ASK_S)
+            return tuple(missing_fields(json.loads(answer.body))) if answer.status == OK else None
+        except (StoreError, ValueError):
+            return None

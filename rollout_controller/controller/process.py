@@ -19,8 +19,10 @@ from rollout_controller.cluster.caches import DocumentCaches
 from rollout_controller.cluster.fence import Fence, FencedStore
 from rollout_controller.cluster.lease import Candidate, Leadership, Timing
 from rollout_controller.cluster.store import DEPLOYMENT, POLICY, ROLLOUT, STATEFUL_SET, VIRTUAL_SERVICE, Kind, ObjectStore
+from rollout_controller.cluster.transport import Transport
 from rollout_controller.controller.apply import Applier
 from rollout_controller.controller.config import MetricsConfig, PrometheusConfig
+from rollout_controller.controller.definitions import LOOK_EVERY_S, Definitions
 from rollout_controller.controller.health import HealthServer, Heartbeats
 from rollout_controller.controller.metered import MeteredStore
 from rollout_controller.controller.metrics import Metrics
@@ -65,6 +67,8 @@ class Settings:
     namespaces: tuple[str, ...] = ()
     no_workloads: str | None = LOCAL
     """Why there are no Deployments and StatefulSets for this controller; None: there are."""
+    wire: Transport | None = None
+    """To an API server, where there is one: it is asked whether its definitions know all our fields."""
 
 
 @dataclass(frozen=True)
@@ -281,6 +285,9 @@ class Controller:
         self.turns.start()
         self.schedule.every(1.0, "tick", self.turns.tick)
         self.schedule.every(min(0.25, self._settings.prometheus.window / 4), "read", self.turns.read)
+        if self._settings.wire is not None:
+            definitions = Definitions(self._settings.wire, self.metrics.unknown_fields.set)
+            self.schedule.every(LOOK_EVERY_S, "definitions", definitions.look)
         self.schedule.start()
         self._log.info("acting", rollouts=len(self.documents.keys(ROLLOUT)))
 

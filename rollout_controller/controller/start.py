@@ -15,6 +15,7 @@ from rollout_controller.cluster.fence import Fence, FencedTransport
 from rollout_controller.cluster.lease import Timing
 from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.rds import RdsProjection
+from rollout_controller.cluster.transport import Transport
 from rollout_controller.controller.config import (
     DATABASE_NAME,
     ClusterConfig,
@@ -23,7 +24,6 @@ from rollout_controller.controller.config import (
     load_cluster,
     load_local,
 )
-from rollout_controller.controller.definitions import look_in_the_background
 from rollout_controller.controller.process import Controller, Seat, Settings, Stores
 from rollout_controller.controller.tritons import by_name, by_pattern
 from rollout_controller.controller.workloads import NOT_MANAGED
@@ -92,15 +92,13 @@ def run_cluster(options: ClusterOptions) -> int:
         lease=KubernetesStore(lease_wire, timeout_s=request_s),
     )
     try:
-        controller = Controller(stores, _settings(config, options), fence, seat)
-        look_in_the_background(wire)
-        return _run(controller)
+        return _run(Controller(stores, _settings(config, options, wire), fence, seat))
     finally:
         wire.close()
         lease_wire.close()
 
 
-def _settings(config: ClusterConfig, options: ClusterOptions) -> Settings:
+def _settings(config: ClusterConfig, options: ClusterOptions, wire: Transport) -> Settings:
     return Settings(
         prometheus=config.prometheus,
         tritons=by_pattern(config.triton.url, config.triton.urls),
@@ -109,6 +107,7 @@ def _settings(config: ClusterConfig, options: ClusterOptions) -> Settings:
         workers=CLUSTER_WORKERS,
         namespaces=options.namespaces or config.namespaces,
         no_workloads=None if config.workloads.manage else NOT_MANAGED,
+        wire=wire,
     )
 
 
