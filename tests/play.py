@@ -37,6 +37,7 @@ from tests import kubelet
 from tests.world import Behaviour, World, policy
 
 KEY = Key("vision", "resnet50")
+SOURCES = load_sources()
 ROUTE = Key("vision", "triton")
 
 
@@ -112,7 +113,7 @@ class Play:
     def start(self, store: ObjectStore) -> None:
         """A new controller over `store`."""
         self.workloads = Workloads(self, lambda: self.world.now)
-        observer = Observer(self, self, load_sources())
+        observer = Observer(self, self, SOURCES)
         applier = Applier(store, self, self, written=lambda _kind, _document: None)
         self.reconciler = Reconciler(self, observer, applier, self, lambda: self.world.now)
 
