@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout_controller import workload
-from rollout_controller.api.meta import Raw
+from rollout_controller import mesh, workload
+from rollout_controller.api.meta import Raw, parse
 from rollout_controller.api.names import ANNOTATION_SCALED, ANNOTATION_VERSION
-from rollout_controller.api.rollout import Deploy
+from rollout_controller.api.rollout import Deploy, TritonRollout
 from rollout_controller.cluster.patch import apply_patch
 from rollout_controller.cluster.store import Conflict
 from rollout_controller.core.observation import SlotState, WorkloadState
@@ -252,3 +254,15 @@ def test_a_garbled_document_is_read_as_something(containers: Any, status: Any, a
         for deploy in (IMAGE, Deploy()):
             workload.read_slot(deploy, each)
             workload.read_slot(deploy, workload.trimmed(each))
+
+
+def test_the_manifest_that_we_ship_fits_itself() -> None:
+    documents = list(yaml.safe_load_all((Path(__file__).parents[2] / "mesh" / "image.yaml").read_text()))
+    rollout = parse(TritonRollout, next(each for each in documents if each["kind"] == "TritonRollout"))
+    route = next(each for each in documents if each["kind"] == "VirtualService")
+    assert mesh.read_weights(rollout.spec, route) == {"blue": 100, "green": 0}
+    for slot in rollout.spec.slots.values():
+        assert slot.workload is not None
+        there = next(d for d in documents if d["kind"] == "Deployment" and d["metadata"]["name"] == slot.workload.name)
+        assert workload.read_slot(rollout.spec.deploy, there).version == "1"
+        assert apply_patch(there, workload.patch_image(rollout.spec.deploy, there, "2"), "it") != there
