@@ -23,27 +23,25 @@ def found(*argv: str) -> Folder | Cluster:
 
 
 @pytest.mark.parametrize(
-    ("argv", "environment", "lab", "where"),
+    ("argv", "around", "where"),
     [
-        ([], None, False, Cluster(None, None)),
-        ([], None, True, Folder(Path(".lab"))),
-        ([], "docs", True, Folder(Path("docs"))),
-        (["--local", "mine"], "docs", True, Folder(Path("mine"))),
-        (["--context", "prod"], "docs", True, Cluster(None, "prod")),
-        (["--kubeconfig", "file"], None, True, Cluster(Path("file"), None)),
-        (["--kubeconfig", "file", "--context", "prod", "-n", "vision"], None, False, Cluster(Path("file"), "prod")),
-        (["-A"], None, True, Folder(Path(".lab"))),
+        ("", "", Cluster(None, None)),
+        ("", ".lab", Folder(Path(".lab"))),
+        ("", "$ROLLOUTS_LOCAL .lab", Folder(Path("docs"))),
+        ("--local mine", "$ROLLOUTS_LOCAL .lab", Folder(Path("mine"))),
+        ("--context prod", "$ROLLOUTS_LOCAL .lab", Cluster(None, "prod")),
+        ("--kubeconfig file", ".lab", Cluster(Path("file"), None)),
+        ("--kubeconfig file --context prod -n vision", "", Cluster(Path("file"), "prod")),
+        ("-A", ".lab", Folder(Path(".lab"))),
     ],
 )
-def test_where(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, argv: list[str], environment: str | None, lab: bool, where: Folder | Cluster
-) -> None:
-    if environment is not None:
-        monkeypatch.setenv("ROLLOUTS_LOCAL", environment)
-    if lab:
-        (tmp_path / ".lab").mkdir()
-        (tmp_path / ".lab" / "rollouts.db").touch()
-    assert found(*argv) == where
+def test_where(monkeypatch: pytest.MonkeyPatch, argv: str, around: str, where: Folder | Cluster) -> None:
+    if "$ROLLOUTS_LOCAL" in around:
+        monkeypatch.setenv("ROLLOUTS_LOCAL", "docs")
+    if ".lab" in around:
+        Path(".lab").mkdir()
+        Path(".lab/rollouts.db").touch()
+    assert found(*argv.split()) == where
 
 
 @pytest.mark.parametrize(
@@ -84,6 +82,3 @@ def test_the_name_is_the_files(monkeypatch: pytest.MonkeyPatch, argv0: str, name
     assert text.startswith(f"{name}: bring new Triton")
     assert f"  {name} trigger resnet50 --version 2 --wait" in text
     assert max(map(len, text.splitlines())) <= 120
-    assert (
-        f"{name} pause resnet50" in arguments.parser().parse_args.__self__._subparsers._group_actions[0].choices["pause"].epilog
-    )
