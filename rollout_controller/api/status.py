@@ -246,7 +246,7 @@ class Condition(Model):
     """A Kubernetes condition."""
 
     type: str
-    """Ready, Reconciling or Stalled, by the rules of kstatus."""
+    """Ready, Reconciling or Stalled, by the rules of kstatus; Accepted or RouteInSync."""
     status: Literal["True", "False", "Unknown"]
     """Whether it is so."""
     reason: str
@@ -257,6 +257,32 @@ class Condition(Model):
     """When `status` last changed."""
     observed_generation: int = 0
     """The metadata.generation that this was said of."""
+
+
+class DriftState(Model):
+    """Drifts of the route that came one after the other: somebody else's hand on it."""
+
+    found: str
+    """What the last one was."""
+    first_at: Instant
+    """When they began."""
+    last_at: Instant
+    """When the last one was found."""
+    count: int = 0
+    """How many of them were put right."""
+    open: bool = False
+    """The last one is left as it is."""
+
+
+class StableLoss(Model):
+    """The stable slot says that it does not run its version."""
+
+    since: Instant
+    """Since when."""
+    tries: int = 0
+    """How often it was loaded again."""
+    next_at: Instant
+    """When it is loaded again if it is still lost."""
 
 
 class RolloutStatus(Model):
@@ -280,6 +306,12 @@ class RolloutStatus(Model):
     """The attempt that is under way."""
     stable_slot: str | None = None
     """The slot that has the traffic, or gets it back."""
+    stable_version: str | None = None
+    """What the stable slot must run: what was promoted, or what it ran when it was first seen."""
+    stable_loss: StableLoss | None = None
+    """Set while the stable slot says that it does not run its version."""
+    drift: DriftState | None = None
+    """What somebody else did to the route lately."""
     slots: dict[str, SlotStatus] = Field(default={})
     """What runs in each slot, and its share of the traffic."""
     verdicts: tuple[Verdict, ...] = ()

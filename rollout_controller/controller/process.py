@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from rollout_controller import workload
+from rollout_controller.api.errors import FieldError, InvalidDocument
 from rollout_controller.api.meta import Key
 from rollout_controller.cluster.caches import DocumentCaches
 from rollout_controller.cluster.fence import Fence, FencedStore
@@ -151,15 +152,21 @@ class Controller:
             on_lost=self.lost,
         )
         self.schedule = Schedule(on_death=self.die, listener=self.metrics)
-        self.health = HealthServer(
-            self.metrics.registry,
-            live={"loops": self.beats.problem},
-            ready={"documents": self.not_ready, "leadership": self.not_a_candidate},
-            host=settings.metrics.host,
-            port=settings.metrics.port,
-        )
+        self.health = self._health(settings.metrics)
         for kind in self.documents.kinds:
             self.metrics.watch_age(kind.name, lambda kind=kind: self.documents.age(kind))  # type: ignore[misc]
+
+    def _health(self, where: MetricsConfig) -> HealthServer:
+        ready = {"documents": self.not_ready, "leadership": self.not_a_candidate}
+        try:
+            return HealthServer(
+                self.metrics.registry, live={"loops": self.beats.problem}, ready=ready, host=where.host, port=where.port
+            )
+        except OSError as error:
+            read = f"{where.host} port {where.port} cannot be listened on: {error.strerror or error}"
+            raise InvalidDocument(
+                "metrics", [FieldError("metrics", read, "an address of this machine and a free port")]
+            ) from None
 
     def _leadership(self, store: ObjectStore, seat: Seat) -> Leadership:
         return Leadership(
