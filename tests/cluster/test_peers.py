@@ -16,7 +16,7 @@ from rollout_controller.api.meta import ANNOTATION_COMMAND, ANNOTATION_REQUEST, 
 from rollout_controller.api.names import Raw
 from rollout_controller.lab.kube import Kube
 from rollout_controller.lab.kube_api import KubeRefused
-from tests.support.crowd import MERGE, Crowd, Tritons, crowd, documents, rules
+from tests.support.crowd import MERGE, PATIENT, Crowd, Tritons, crowd, documents, rules
 from tests.support.replicas import Replica, Stage
 from tests.support.rights import Right, without
 from tests.support.watching import soon
@@ -110,7 +110,7 @@ def scene(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stag
     """One controller for these tests. There is no Prometheus: nothing is judged, and every attempt stays in its first step."""
     folder = tmp_path_factory.mktemp("peers")
     with serve(Tritons()) as triton:
-        made = Stage(kube, "peers", folder, triton={"url": triton.url + "/{host}"})
+        made = Stage(kube, "peers", folder, triton={"url": triton.url + "/{host}"}, lease=PATIENT)
         try:
             kube.apply(rules("peers", {"errors": "90s", "latency": "90s"}))
             made.replica("a").wait_acting()
