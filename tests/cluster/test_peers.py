@@ -130,7 +130,7 @@ def controller(scene: Stage) -> Replica:
     return scene.replicas[0]
 
 
-@pytest.mark.parametrize(("blue", "green"), [(50, 50), (0, 100), (100, 0)])
+@pytest.mark.parametrize(("blue", "green"), [(50, 50), (0, 100), (100, 0), (0, 0)])
 def test_weights_edited_by_hand_in_an_attempt_promote_nobody(one: One, blue: int, green: int) -> None:
     """They are put back, it is said, and the attempt goes on. (Flagger: promoted at once, said nowhere.)"""
     attempt = one.to_traffic()
@@ -144,7 +144,7 @@ def test_weights_edited_by_hand_in_an_attempt_promote_nobody(one: One, blue: int
 
 def test_weights_edited_by_hand_at_rest_are_put_back(one: One) -> None:
     one.until(lambda s: s.get("phase") == "Idle")
-    for blue, green in ((50, 50), (0, 100)):
+    for blue, green in ((50, 50), (0, 100), (0, 0)):
         one.set_weights(blue, green)
         one.until_weights(100, 0)
     assert one.status()["phase"] == "Idle"
