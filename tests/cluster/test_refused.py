@@ -132,6 +132,7 @@ def test_definitions_that_are_missing_are_said_and_installed(tmp_path: Path) -> 
             kube.apply_istio_crds("virtualservices")
             made.apply()
             replica.wait_ready()
+            made.wait_known()
             made.drift()
             made.wait_mended(90)
         finally:
