@@ -21,6 +21,17 @@ class Tally(Model):
     """Bad ones among them."""
 
 
+class Slower(Model):
+    """Requests that took longer than a bucket edge beside the SLO's own."""
+
+    edge_ms: float
+    """The edge."""
+    canary: int
+    """The canary's."""
+    stable: int
+    """Stable's."""
+
+
 class PendingWindow(Model):
     """Windows at one weight that are together still too short to be judged."""
 
@@ -32,6 +43,45 @@ class PendingWindow(Model):
     """The canary's requests in them."""
     stable: Tally
     """Stable's requests in them."""
+    slower: tuple[Slower, ...] = ()
+    """Slow ones in them, by the edges that are compared."""
+
+
+class StableShare(Model):
+    """Stable's requests of late: each counts less the longer it is ago (half after seven minutes)."""
+
+    edge_ms: float = 0.0
+    """Bad is: slower than this. 0: as the SLO itself says."""
+    total: float
+    """Requests."""
+    bad: float
+    """Bad ones among them."""
+
+
+class Dispersion(Model):
+    """Stable's counts before the canary had traffic: how much more they vary than those of independent requests."""
+
+    windows: int = 0
+    """Windows in which stable had traffic."""
+    total: int = 0
+    """Requests in them."""
+    bad: int = 0
+    """Bad ones among them."""
+    squares: float = 0.0
+    """Sum over the windows of bad squared / total."""
+
+
+class ComparedEdge(Model):
+    """A bucket edge at which the canary is compared with stable; chosen before the first window that is judged by it."""
+
+    edge_ms: float
+    """The edge; 0: as the SLO itself says."""
+    share: float
+    """Of the bet on a slower canary."""
+    canary: Tally = Tally()
+    """The canary's requests that were judged, and those slower than the edge."""
+    stable: Tally = Tally()
+    """Stable's."""
 
 
 class StableBin(Model):
@@ -50,9 +100,9 @@ class QuestionEvidence(Model):
 
     log_weights: tuple[float, ...] = ()
     """ln W, one for each alternative of the grid; empty before the first window."""
-    start_left: float = 0.7
+    start_left: float = 0.9
     """Start-time mass kept back for the first traffic and the step starts."""
-    spread_left: float = 0.3
+    spread_left: float = 0.1
     """Start-time mass kept back for the planned time."""
     log_e: float = 0.0
     """ln M, now."""
@@ -85,6 +135,12 @@ class SloEvidence(Model):
     """Stable's requests in the same windows."""
     pending: PendingWindow | None = None
     """Windows that wait for more of them."""
+    before: Dispersion = Dispersion()
+    """Stable before the canary had traffic."""
+    recent: tuple[StableShare, ...] = ()
+    """Stable's share of late, as it was before the pending windows: for the SLO itself, then by the edges beside it."""
+    compared: tuple[ComparedEdge, ...] = ()
+    """For latency compared with stable: at which edges."""
     stable_bins: tuple[StableBin, ...] = ()
     """Stable's last five minutes with traffic, oldest first."""
     questions: dict[str, QuestionEvidence] = Field(default_factory=dict)

@@ -123,6 +123,8 @@ class Judge(Model):
     """At most this chance, at each step, to go on early with a version that misses an objective."""
     tolerance: Tolerance = Tolerance()
     """Twice the longest hiccup that must be survived: harm is found a little later than this."""
+    batch_size: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Requests that fail together at most, as those of one batch do; absent: 8."""
 
     @model_validator(mode="after")
     def _possible(self) -> Judge:
@@ -155,10 +157,10 @@ class Retreat(Model):
 
 
 class CompareToStable(Model):
-    """Relative test against stable on the same SLIs."""
+    """Relative test against stable on the same SLIs: finds what is worse than before though still within the objective."""
 
     tolerance: Percent = 0.10
-    """The canary may be worse than stable by this share."""
+    """The canary may have this much more of bad requests than stable: 10% means 1.1 times as many."""
 
 
 class Undecided(Model):
@@ -209,7 +211,7 @@ class PolicySpec(Model):
     judge: Judge = Judge()
     """How sure the controller must be before it decides."""
     compare_to_stable: CompareToStable | None = None
-    """Relative test against stable on the same SLIs. Not part of this version yet: leave it out."""
+    """Relative test against stable on the same SLIs; absent: the objectives alone decide."""
     retreat: Retreat | Literal["off"] = "off"
     """Users out of the way on sudden strong harm, the version judged later. Not part of this version yet: off."""
     undecided: Undecided = Undecided()
@@ -231,13 +233,6 @@ class PolicySpec(Model):
     def _no_retreat_yet(cls, value: Retreat | Literal["off"]) -> Retreat | Literal["off"]:
         if value != "off":
             raise ValueError("a retreat is not part of this version yet|leave it out, or write 'off'")
-        return value
-
-    @field_validator("compare_to_stable")
-    @classmethod
-    def _no_comparison_yet(cls, value: CompareToStable | None) -> CompareToStable | None:
-        if value is not None:
-            raise ValueError("the comparison to stable is not part of this version yet|leave it out")
         return value
 
     @field_validator("steps")

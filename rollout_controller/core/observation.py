@@ -32,6 +32,14 @@ class Counts(NamedTuple):
         return Counts(self.total + other.total, self.bad + other.bad)
 
 
+class Slower(NamedTuple):
+    """Requests of a window that took longer than a bucket edge beside the SLO's own."""
+
+    edge_ms: float
+    canary: int
+    stable: int
+
+
 class Window(NamedTuple):
     """Counts of both slots of a rollout in (start, end], seconds since 1970."""
 
@@ -39,11 +47,13 @@ class Window(NamedTuple):
     end: float
     canary: Counts
     stable: Counts
+    slower: tuple[Slower, ...] = ()
+    """For latency that is compared with stable."""
 
     def to_milliseconds(self) -> Window:
         """The same with whole milliseconds, as status keeps them."""
         start, end = round(self.start, 3), round(self.end, 3)
-        return self if (start, end) == (self.start, self.end) else Window(start, end, self.canary, self.stable)
+        return self if (start, end) == (self.start, self.end) else self._replace(start=start, end=end)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,12 @@ def violated(verdict: Verdict) -> str:
     return f"{measured(verdict)}{allowed}{_stable(verdict)}: false alarm at most {percent_at_most(verdict.false_alarm)}"
 
 
+def worse(verdict: Verdict, ratio: float) -> str:
+    """The evidence of harm against stable reached the promised level."""
+    more = f", more than {ratio:g} times as much"
+    return f"{measured(verdict)}{_stable(verdict)}{more}: false alarm at most {percent_at_most(verdict.false_alarm)}"
+
+
 def satisfied(verdict: Verdict, next_weight: int) -> str:
     """Healthy enough for the next weight."""
     return f"{measured(verdict)}, {_at_most(verdict)}: fine for {next_weight} % of the traffic"

@@ -72,7 +72,7 @@ def assess(
                 state=after,
                 reading=readings.get(judge.terms.name),
                 now=now,
-                said=_same_question(words.get(judge.terms.name), judge),
+                said=_same_subject(words.get(judge.terms.name), judge),
             )
             for judge in judges
         ]
@@ -98,9 +98,9 @@ def _judged(judges: list[SloJudge], readings: Mapping[str, SliReading], step: St
                 yield at
 
 
-def _same_question(said: Verdict | None, judge: SloJudge) -> Verdict | None:
+def _same_subject(said: Verdict | None, judge: SloJudge) -> Verdict | None:
     """Words are kept while the policy asks what it asked when they were said."""
-    same = said is not None and (said.objective, said.limit_ms, said.kind) == judge.terms.asked
+    same = said is not None and (said.objective, said.limit_ms, said.kind) == judge.terms.subject
     return said if same else None
 
 
@@ -108,8 +108,7 @@ def _log_combined(judges: list[SloJudge]) -> float:
     """Ln M."""
     total: float | None = None
     for judge in judges:
-        for answer in judge.answers.values():
-            part = judge.terms.log_weight + answer.log_e
+        for part in judge.log_parts():
             total = part if total is None else log_add(total, part)
     assert total is not None
     return total
@@ -117,4 +116,4 @@ def _log_combined(judges: list[SloJudge]) -> float:
 
 def _log_blame(judge: SloJudge) -> float:
     """Ln of the SLO's largest w_m M_m."""
-    return judge.terms.log_weight + judge.log_e
+    return max(judge.log_parts())

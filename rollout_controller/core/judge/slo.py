@@ -7,22 +7,18 @@ when the weight changes is judged as it is. Latency windows that start within `g
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
-from rollout_controller.api.evidence import PendingWindow, QuestionEvidence, SloEvidence, Tally
+from rollout_controller.api.evidence import ComparedEdge, QuestionEvidence, SloEvidence, Tally
 from rollout_controller.api.meta import evolve
-from rollout_controller.core.judge import mixture, stable
-from rollout_controller.core.judge.questions import GRID
+from rollout_controller.core.judge import compared, dispersion, mixture, stable
+from rollout_controller.core.judge.pending import Pending, from_memory, joined, to_memory
+from rollout_controller.core.judge.questions import GRID, PRIORS, Arms
 from rollout_controller.core.judge.step import Place, StepView, place
-from rollout_controller.core.judge.terms import SloTerms
+from rollout_controller.core.judge.terms import Asked, SloTerms
 from rollout_controller.core.observation import Counts, Window
 
-
-class _Pending(NamedTuple):
-    end: float
-    seconds: float
-    canary: Counts
-    stable: Counts
+_NO_EVIDENCE = (0.0,) * GRID
 
 
 class SloJudge:
@@ -48,10 +44,19 @@ class SloJudge:
         self.step_canary = _counts(memory.step_canary)
         self.canary = _counts(memory.canary)
         self.stable = _counts(memory.stable)
-        self.pending = _from_memory(memory.pending)
+        self.pending = from_memory(memory.pending)
         self.stable_bins = memory.stable_bins
-        self.answers = {q.name: memory.questions.get(q.name) or QuestionEvidence() for q in self.terms.questions}
+        self.before = memory.before
+        self.recent = memory.recent
+        self.compared = memory.compared
+        self.answers = {asked.question.name: self._answer(memory, asked) for asked in self.terms.asked}
         self.new_step = memory.new_step
+
+    def _answer(self, memory: SloEvidence, asked: Asked) -> QuestionEvidence:
+        """The evidence so far; none that is not about the alternatives of now (another version of this program wrote it)."""
+        known = memory.questions.get(asked.question.name)
+        fits = known is not None and len(known.log_weights) in {0, len(self._priors(asked))}
+        return known if known is not None and fits else mixture.SLOW.none_spent()
 
     def evidence(self) -> SloEvidence:
         """What must be remembered."""
@@ -66,7 +71,10 @@ class SloJudge:
             step_canary=_tally(self.step_canary, before.step_canary),
             canary=_tally(self.canary, before.canary),
             stable=_tally(self.stable, before.stable),
-            pending=_to_memory(self.pending),
+            pending=to_memory(self.pending),
+            before=self.before,
+            recent=self.recent,
+            compared=self.compared,
             stable_bins=self.stable_bins,
             questions=self.answers,
         )
@@ -95,27 +103,48 @@ class SloJudge:
         self.stable_bins = stable.remember(self.stable_bins, seconds, window.stable)
         where = place(window, step)
         if where is Place.BEFORE:
+            self.before = dispersion.remember(self.before, window.stable)
+            self._remember(seconds, window)
             return None
         self.canary, self.stable = self.canary + window.canary, self.stable + window.stable
         if where is Place.ACROSS:
+            self._remember(seconds, window)
             return None
         self._enter_step(where, step)
         grace_end = self.grace_end()
         if grace_end is not None and window.start < grace_end:
+            self._remember(seconds, window)
             return None
         self.step_canary += window.canary
-        self.pending = _joined(self.pending, window, seconds)
+        self.pending = joined(self.pending, window, seconds)
         return self._judge_pending(step) if self.pending.seconds >= self.terms.joined else None
+
+    def _remember(self, seconds: float, window: Window | Pending) -> None:
+        slower = compared.usable(window.slower, window.canary, window.stable)
+        self.recent = compared.remember(self.recent, seconds, window.stable, slower)
+
+    def log_parts(self) -> list[float]:
+        """ln (w_m M_m) of each question."""
+        return [asked.log_weight + self.answers[asked.question.name].log_e for asked in self.terms.asked]
+
+    @property
+    def blamed(self) -> Asked:
+        """The question with the largest w_m M_m ever."""
+        return max(self.terms.asked, key=lambda asked: asked.log_weight + self.answers[asked.question.name].max_log_e)
+
+    @property
+    def max_log_part(self) -> float:
+        """The largest ln (w_m M_m) so far."""
+        return max([asked.log_weight + self.answers[asked.question.name].max_log_e for asked in self.terms.asked])
 
     @property
     def log_e(self) -> float:
         """The present ln M_m of the question with the most evidence of harm."""
-        return max(answer.log_e for answer in self.answers.values())
+        return max([answer.log_e for answer in self.answers.values()])
 
-    @property
-    def max_log_e(self) -> float:
-        """The largest ln M_m so far."""
-        return max(answer.max_log_e for answer in self.answers.values())
+    def effect(self, step: StepView) -> float:
+        """Design effect of the SLO's counts."""
+        return max(step.design_effect, dispersion.design_effect(self.before, self.terms.largest_effect))
 
     def grace_end(self) -> float | None:
         """Until when windows that start are no evidence; None without grace. Errors count at once."""
@@ -139,47 +168,67 @@ class SloJudge:
         """Let every question grow by the pending window."""
         assert self.pending is not None
         pending, self.pending = self.pending, None
-        guarded = self.stable_share_over() is not None
-        cap = self.terms.speed * min(pending.seconds, self.terms.longest)
-        for question in self.terms.questions:
-            before = self.answers[question.name]
-            if guarded and question.needs_good_stable:
-                increments = [0.0] * GRID
+        guarded, effect = self.stable_share_over() is not None, self.effect(step)
+        seconds = min(pending.seconds, self.terms.longest)
+        if self.terms.ratio is not None and self.terms.kind == "latency" and not self.compared:
+            self.compared = compared.choose(self.recent)
+        for asked in self.terms.asked:
+            before, cap = self.answers[asked.question.name], asked.speed * seconds
+            priors = self._priors(asked)
+            if not priors:
+                continue
+            if guarded and asked.question.needs_good_stable:
+                increments: Sequence[float] = _NO_EVIDENCE
             else:
-                ratios = question.log_likelihoods(pending.canary, pending.stable)
-                increments = [min(ratio / step.design_effect, cap) for ratio in ratios]
-            self.answers[question.name] = mixture.grow(
+                increments = [min(ratio / effect, cap) for ratio in self._ratios(asked, pending)]
+            self.answers[asked.question.name] = mixture.grow(
                 before,
                 increments,
+                priors,
                 start=mixture.start_mass(before, new_step=self.new_step, steps=self.terms.step_count),
                 spread=mixture.spread_mass(before, pending.seconds, step.planned_s),
             )
         self.new_step = False
+        self.compared = compared.counted(self.compared, compared.at_edges(pending.canary, pending.stable, pending.slower))
+        self._remember(pending.seconds, pending)
         return pending.end
+
+    def worst_edge(self) -> ComparedEdge | None:
+        """For latency compared with stable: the edge with the most evidence of harm, when it is not the SLO's own."""
+        asked = self.blamed
+        weights = self.answers[asked.question.name].log_weights
+        if not self._at_edges(asked) or not weights:
+            return None
+        most = max(range(len(self.compared)), key=lambda i: max(weights[i * GRID : (i + 1) * GRID]))
+        return self.compared[most] if self.compared[most].edge_ms != compared.OWN else None
+
+    def _at_edges(self, asked: Asked) -> bool:
+        return self.terms.kind == "latency" and not asked.question.needs_good_stable
+
+    def _priors(self, asked: Asked) -> tuple[float, ...]:
+        """Shares of the bet on each alternative; none while nothing says at which edges to compare."""
+        if not self._at_edges(asked):
+            return PRIORS
+        return tuple([edge.share * prior for edge in self.compared for prior in PRIORS])
+
+    def _ratios(self, asked: Asked, pending: Pending) -> list[float]:
+        """Log likelihood ratios of all alternatives, edge after edge."""
+        if not self._at_edges(asked):
+            share = compared.share(self.recent, compared.OWN, self.terms.objective)
+            return list(asked.question.log_likelihoods(Arms(pending.canary, pending.stable, share)))
+        arms = compared.at_edges(pending.canary, pending.stable, pending.slower)
+        ratios: list[float] = []
+        for edge in self.compared:
+            if edge.edge_ms in arms and compared.fits(self.recent, edge.edge_ms):
+                share = compared.share(self.recent, edge.edge_ms, self.terms.objective)
+                ratios += asked.question.log_likelihoods(Arms(*arms[edge.edge_ms], share))
+            else:
+                ratios += _NO_EVIDENCE
+        return ratios
 
 
 def _usable(window: Window) -> bool:
     return window.end > window.start and all(0 <= c.bad <= c.total for c in (window.canary, window.stable))
-
-
-def _joined(pending: _Pending | None, window: Window, seconds: float) -> _Pending:
-    if pending is None:
-        return _Pending(window.end, seconds, window.canary, window.stable)
-    seconds = round(pending.seconds + seconds, 3)
-    return _Pending(window.end, seconds, pending.canary + window.canary, pending.stable + window.stable)
-
-
-def _from_memory(pending: PendingWindow | None) -> _Pending | None:
-    if pending is None:
-        return None
-    return _Pending(pending.end, pending.seconds, _counts(pending.canary), _counts(pending.stable))
-
-
-def _to_memory(pending: _Pending | None) -> PendingWindow | None:
-    if pending is None:
-        return None
-    canary, stable = (Tally(total=c.total, bad=c.bad) for c in (pending.canary, pending.stable))
-    return PendingWindow(end=pending.end, seconds=pending.seconds, canary=canary, stable=stable)
 
 
 def _counts(tally: Tally) -> Counts:

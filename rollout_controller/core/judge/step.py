@@ -25,7 +25,7 @@ class StepView:
     planned_s: float
     """Planned seconds of the whole attempt."""
     design_effect: float = 1.0
-    """Variance of the counts over that of independent requests; at least 1."""
+    """Variance of the counts over that of independent requests, as far as known beforehand; at least 1."""
 
     def to_milliseconds(self) -> StepView:
         """The same with whole milliseconds, as status keeps them."""

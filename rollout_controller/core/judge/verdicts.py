@@ -39,15 +39,16 @@ def verdict_on(
     problem = _problem(judge, reading)
     if _is_violated(judge, policy, state):
         verdict = _numbers(judge, state, VerdictKind.VIOLATED, said=said)
-        return verdict if said else evolve(verdict, sentence=sentences.violated(verdict))
+        return verdict if said else evolve(verdict, sentence=_violated(judge, verdict))
     if problem is not None:
         verdict = _numbers(judge, state, VerdictKind.UNKNOWN, unknown=problem.code, said=said)
         return verdict if said else evolve(verdict, sentence=sentences.unknown(verdict, problem))
+    effect = judge.effect(step)
     log_beta = log(policy.judge.false_promotion)
     p_tol = health.tolerable(judge.terms.objective, health.BUDGET[judge.terms.kind], step.next_weight)
     seen = _of_this_step(judge, step)
     suspicious = judge.log_e > _SUSPICIOUS
-    if not suspicious and health.log_health(seen, p_tol, step.design_effect) >= -log_beta:
+    if not suspicious and health.log_health(seen, p_tol, effect) >= -log_beta:
         verdict = _numbers(judge, state, VerdictKind.SATISFIED, said=said)
         return verdict if said else evolve(verdict, sentence=sentences.satisfied(verdict, step.next_weight))
     verdict = _numbers(judge, state, VerdictKind.UNDECIDED, said=said)
@@ -56,7 +57,7 @@ def verdict_on(
     counted = seen if seen.total else judge.canary
     if counted.total:
         share = counted.bad / counted.total
-        needed = health.requests_needed(seen, share, p_tol, log_beta=log_beta, design_effect=step.design_effect)
+        needed = health.requests_needed(seen, share, p_tol, log_beta=log_beta, design_effect=effect)
         verdict = evolve(verdict, requests_needed=needed)
     return evolve(verdict, sentence=_undecided(judge, verdict, now, suspicious=suspicious))
 
@@ -67,7 +68,7 @@ def _numbers(
     """The verdict before it is said in words; with those of `said` where there is one."""
     terms, canary, stable = judge.terms, judge.canary, judge.stable
     blamed = state.harm is not None and state.harm.slo == terms.name
-    log_p = -state.max_log_e if blamed else -terms.log_weight - judge.max_log_e
+    log_p = -state.max_log_e if blamed else -judge.max_log_part
     verdict = said or Verdict(
         slo=terms.name,
         kind=terms.kind,
@@ -94,7 +95,23 @@ def _is_violated(judge: SloJudge, policy: PolicySpec, state: JudgeState) -> bool
     """Blamed, or enough evidence by itself; either is not forgotten."""
     if state.harm is None:
         return False
-    return state.harm.slo == judge.terms.name or judge.terms.log_weight + judge.max_log_e >= -log(policy.judge.false_rollback)
+    return state.harm.slo == judge.terms.name or judge.max_log_part >= -log(policy.judge.false_rollback)
+
+
+def _violated(judge: SloJudge, verdict: Verdict) -> str:
+    """What was measured where the evidence comes from."""
+    if judge.blamed.question.needs_good_stable or judge.terms.ratio is None:
+        return sentences.violated(verdict)
+    edge = judge.worst_edge()
+    if edge is not None and edge.canary.total and edge.stable.total:
+        there = {"limit_ms": edge.edge_ms, "requests": edge.canary.total, "bad": edge.canary.bad}
+        shares = {
+            "value": edge.canary.bad / edge.canary.total,
+            "interval": interval(edge.canary.total, edge.canary.bad),
+            "stable_value": edge.stable.bad / edge.stable.total,
+        }
+        verdict = evolve(verdict, **there, **shares)
+    return sentences.worse(verdict, judge.terms.ratio)
 
 
 def _problem(judge: SloJudge, reading: SliReading | None) -> Unknown | None:
