@@ -22,11 +22,16 @@ from rollout_controller.cluster.official import OfficialTransport
 from rollout_controller.cluster.store import ROLLOUT, VIRTUAL_SERVICE
 from rollout_controller.lab.kube import Kube
 from tests.contract.documents import rollout, virtual_service
-from tests.support.crds import loose_crd
+from tests.support.crds import CRDS
 
 NAMESPACE = "default"
 WEIGHT = "/spec/http/0/route/0/weight"
-STATUS = {"phase": "Progressing", "message": "x" * 200, "verdicts": [{"slo": f"s{n}", "sentence": "y" * 150} for n in range(3)]}
+VERDICT = {"kind": "errors", "verdict": "Satisfied", "objective": 0.01, "requests": 12345, "sentence": "y" * 150}
+STATUS = {
+    "phase": "Progressing",
+    "reason": {"code": "StepHolds", "sentence": "x" * 200},
+    "verdicts": [{**VERDICT, "slo": f"slo-{number}"} for number in range(3)],
+}
 """About as long as a status in an attempt."""
 
 
@@ -59,6 +64,7 @@ def fill(store: KubernetesStore, count: int) -> None:
 def lists(store: KubernetesStore, count: int) -> None:
     held = store.list(ROLLOUT)
     assert len(held.items) == count
+    assert len(held.items[0]["status"]["verdicts"]) == 3
     print(f"{'the process with such a list in memory':<44} {memory_mib(os.getpid()):.0f} MiB", flush=True)
     cpu = time.process_time()
     spread(f"list of {count} TritonRollouts", [timed(lambda: store.list(ROLLOUT)) for _ in range(10)])
@@ -125,7 +131,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="rollouts-bench-") as folder, Kube(Path(folder)) as kube:
         kube.apply_istio_crds("virtualservices")
-        kube.apply(loose_crd(ROLLOUT))
+        kube.apply(CRDS)
         transport = OfficialTransport(kube.admin)
         store = KubernetesStore(transport)
         fill(store, arguments.rollouts)

@@ -17,6 +17,8 @@ ANNOTATION_COMMAND = f"{GROUP}/command"
 """`VERB ID`, verb one of pause, resume, promote, promote-full, abort; the id makes each command happen once."""
 ANNOTATION_MARK = f"{GROUP}/mark"
 """Ours, on the VirtualService: what was last decided, as JSON (safety rule 3)."""
+ANNOTATION_SCALED = f"{GROUP}/scaled"
+"""Ours, on a workload: the replicas that we set last, and what for. Where they differ, somebody else scales it."""
 
 Raw = dict[str, Any]
 """A document as it was read: plain dicts, lists and scalars."""

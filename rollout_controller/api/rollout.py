@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
+from rollout_controller.api import images
 from rollout_controller.api.meta import ANNOTATION_COMMAND, ANNOTATION_REQUEST, ANNOTATION_VERSION, Metadata, Model
 from rollout_controller.api.quantities import Duration
 from rollout_controller.api.status import RolloutStatus
@@ -68,36 +69,60 @@ class ModelRepository(Model):
 class Deploy(Model):
     """How a version gets into the idle slot. Neither of the two means external: CI or GitOps does it."""
 
-    image: Annotated[str, Field(max_length=1024)] | None = None
-    """Image with {version} in it, which is set on the idle slot's workload. Not part of this version yet."""
+    image: Annotated[str, Field(max_length=images.MOST)] | None = None
+    """Image with {version} in it, which is set on the idle slot's workload."""
+    container: Annotated[str, Field(max_length=63)] | None = None
+    """Which container takes the image, where the image's repository does not tell."""
     model_repository: ModelRepository | None = None
     """Load and pin the version through Triton's repository API."""
     timeout: Duration = 600.0
-    """A version that is not ready in its slot after this long has failed; no traffic was moved."""
+    """A version that is not ready in its slot after this long has failed, and no traffic was moved. A step whose pods are not
+    ready after this long is paused."""
 
     @field_validator("image")
     @classmethod
-    def _no_image_yet(cls, image: str | None) -> str | None:
-        if image is not None:
-            raise ValueError("deploying an image is not part of this version yet|modelRepository, or none for external")
+    def _an_image_with_a_version(cls, image: str | None) -> str | None:
+        if image is not None and images.PLACE not in image:
+            raise ValueError(f"{image!r} does not hold {{version}}|for example 'registry.example.com/triton:{{version}}'")
+        if image is not None and not images.is_template(image):
+            raise ValueError(f"{image!r} is no image, whatever the version|for example 'registry.example.com/triton:{{version}}'")
         return image
+
+    @field_validator("container")
+    @classmethod
+    def _a_container_of_the_image(cls, container: str | None, info: ValidationInfo) -> str | None:
+        if container is not None and info.data.get("image", "") is None:
+            raise ValueError(f"{container!r} is given without deploy.image|together with image, or not at all")
+        return container
 
     @model_validator(mode="after")
     def _one_way(self) -> Deploy:
         if self.image is not None and self.model_repository is not None:
             raise ValueError("both image and modelRepository are given|give one of them, or none for external")
-        if self.image is not None and "{version}" not in self.image:
-            raise ValueError(f"image {self.image!r} does not hold {{version}}|for example 'registry/triton:{{version}}'")
         return self
 
 
+LEAST_IDLE_S = 10.0
+"""A route reaches every proxy within this time (istiod's longest debounce)."""
+
+
 class Scale(Model):
-    """Replicas of the idle slot, and how the canary is sized."""
+    """Pods of the slots: fewer where there is no traffic, enough before there is."""
 
     idle: Annotated[int, Field(ge=0)] = 0
     """Replicas of the slot without traffic."""
-    canary: Literal["weight", "full"] = "weight"
-    """Size of the canary: by its weight, so that GPUs are not held twice, or as many replicas as stable."""
+    canary: Literal["weight", "full"] | None = None
+    """weight: the canary has its share of stable's pods; full: as many as stable from the start. Left out: weight, and
+    full with modelRepository, where pods that come later would not have the version."""
+    idle_after: Duration = 600.0
+    """After an attempt the slot without traffic keeps its pods for so long: it is the way back."""
+
+    @field_validator("idle_after")
+    @classmethod
+    def _after_the_route(cls, seconds: float) -> float:
+        if seconds < LEAST_IDLE_S:
+            raise ValueError(f"{seconds:g}s is too soon|at least {LEAST_IDLE_S:g}s: a route needs that long to reach every proxy")
+        return seconds
 
 
 class RolloutSpec(Model):
@@ -112,14 +137,7 @@ class RolloutSpec(Model):
     deploy: Deploy = Deploy()
     """How a version gets into the idle slot. Left out: CI or GitOps brings it there."""
     scale: Scale | None = None
-    """Replicas of the slots. Not part of this version yet: leave it out."""
-
-    @field_validator("scale")
-    @classmethod
-    def _no_scaling_yet(cls, scale: Scale | None) -> Scale | None:
-        if scale is not None:
-            raise ValueError("scaling is not part of this version yet|leave it out")
-        return scale
+    """Replicas of the slots. Left out: nobody here changes them."""
 
     @field_validator("slots")
     @classmethod
@@ -133,7 +151,35 @@ class RolloutSpec(Model):
             raise ValueError(
                 f"both slots have host {first.host!r}|two different hosts (or subsets): traffic is shifted between them"
             )
+        workloads = [slot.workload for slot in slots.values()]
+        if workloads[0] is not None and workloads[0] == workloads[1]:
+            raise ValueError(f"both slots have the workload {workloads[0].name!r}|a workload of its own for each slot")
         return slots
+
+    @field_validator("deploy", "scale")
+    @classmethod
+    def _workloads_to_change(cls, value: Deploy | Scale | None, info: ValidationInfo) -> Deploy | Scale | None:
+        what = "scale" if info.field_name == "scale" else "deploy.image"
+        wanted = isinstance(value, Scale) or (isinstance(value, Deploy) and value.image is not None)
+        bare = next((name for name, slot in info.data.get("slots", {}).items() if slot.workload is None), None)
+        if wanted and bare is not None:
+            example = f"{{kind: Deployment, name: triton-{bare}}}"
+            raise ValueError(f"{what} is given, and slot {bare} has no workload|slots.{bare}.workload: {example}")
+        return value
+
+    @model_validator(mode="after")
+    def _later_pods_have_the_version(self) -> RolloutSpec:
+        if self.deploy.model_repository is not None and self.scale is not None and self.scale.canary == "weight":
+            raise ValueError(
+                "scale.canary is weight with deploy.modelRepository: pods that come later would not have the version"
+                "|canary: full, or leave it out"
+            )
+        return self
+
+    @property
+    def canary_by_weight(self) -> bool:
+        """Whether the canary is sized by its share of the traffic."""
+        return self.scale is not None and self.scale.canary != "full" and self.deploy.model_repository is None
 
     def other(self, slot: str) -> str:
         """The name of the slot that is not `slot`."""

@@ -124,6 +124,10 @@ class SlotStatus(Model):
     """Its share of the route in percent."""
     ready: bool | None = None
     """Whether the version is ready to serve there."""
+    replicas: int | None = None
+    """Pods asked for, where a workload is named."""
+    ready_replicas: int | None = None
+    """Pods of the workload's newest template that serve."""
     message: str = ""
     """What there is to say about it."""
 
@@ -171,6 +175,14 @@ class Attempt(Model):
     """Steps that lie behind, in their order."""
     go_full: bool = False
     """`promote --full`: no further step waits."""
+    go_next: bool = False
+    """A person asked for the next step: it waits for its pods only."""
+    next_weight: int | None = None
+    """The weight whose pods are being brought up before traffic moves."""
+    growing_since: Instant | None = None
+    """Since when the next step waits for its pods."""
+    stable_replicas: int | None = None
+    """The most replicas that stable was seen with in this attempt: what all the traffic needs."""
     unknown_since: Instant | None = None
     """Since when some SLO has been Unknown without a break."""
     paused_at: Instant | None = None

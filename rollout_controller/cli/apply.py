@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rollout_controller.api.documents import Document
@@ -15,8 +18,9 @@ from rollout_controller.api.policy import RolloutPolicy
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.cli import files
 from rollout_controller.cli.exits import CommandError, Exit
-from rollout_controller.cli.fetch import DATABASE, local_directory
-from rollout_controller.cli.screen import screen
+from rollout_controller.cli.place import DATABASE, Cluster, place
+from rollout_controller.cli.screen import Screen, screen
+from rollout_controller.cli.session import in_cluster
 from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.rds import RdsProjection, route_configuration
 from rollout_controller.cluster.store import (
@@ -25,6 +29,7 @@ from rollout_controller.cluster.store import (
     VIRTUAL_SERVICE,
     AlreadyExists,
     Conflict,
+    Invalid,
     Kind,
     NotFound,
     ObjectStore,
@@ -37,26 +42,63 @@ KINDS = (POLICY, VIRTUAL_SERVICE, ROLLOUT)
 WRITES = 10
 
 
+@dataclass(frozen=True)
+class Checked:
+    """A document that may be written, and where it was read."""
+
+    kind: Kind
+    raw: Raw
+    source: Document
+
+
 def apply(args: Namespace) -> int:
-    """Check every document, then create or update each; nothing is written when one of them has a fault."""
+    """Check every document, then create or update each; nothing is written when one of them has a fault that we know."""
     shown = screen(plain=args.plain)
-    documents, faults = _read([file for group in args.file for file in group], args.namespace or "default")
+    if args.all_namespaces:
+        raise CommandError("what has no namespace of its own is written into one: leave out -A", Exit.USAGE)
+    where = place(args, shown)
+    if isinstance(where, Cluster):
+        with in_cluster(args, where, shown) as session:
+            return _apply(args, shown, session.namespace, lambda: nullcontext(session.store), folder=False)
+    opened = partial(_opened, where.path, create=not args.dry_run)
+    return _apply(args, shown, args.namespace, opened, folder=True)
+
+
+def _apply(
+    args: Namespace,
+    shown: Screen,
+    namespace: str | None,
+    opened: Callable[[], AbstractContextManager[ObjectStore | None]],
+    *,
+    folder: bool,
+) -> int:
+    documents, faults = _read([file for group in args.file for file in group], namespace or "default", folder=folder)
     if faults:
         for fault in faults:
             shown.note(str(fault))
         return Exit.USAGE
     if not documents:
         raise CommandError("there is no document in these files", Exit.USAGE)
-    store = _store(local_directory(args.local, shown), create=not args.dry_run)
-    try:
-        for kind, document in sorted(documents, key=lambda pair: KINDS.index(pair[0])):
-            done = _write(store, kind, document, dry_run=args.dry_run)
+    with opened() as store:
+        for checked in sorted(documents, key=lambda checked: KINDS.index(checked.kind)):
+            try:
+                done = _write(store, checked.kind, checked.raw, dry_run=args.dry_run)
+            except Invalid as refused:
+                faults = [FieldError(path, said, "") for path, said in refused.faults]
+                raise InvalidDocument(checked.source.file, faults).at(checked.source.file, checked.source.lines) from None
             suffix = " (dry run)" if args.dry_run else ""
-            shown.line(f"{kind.name.lower()}/{document['metadata']['name']} {done}{suffix}")
+            shown.line(f"{checked.kind.name.lower()}/{checked.raw['metadata']['name']} {done}{suffix}")
+    return Exit.FINE
+
+
+@contextmanager
+def _opened(directory: Path, *, create: bool) -> Iterator[LocalStore | None]:
+    store = _store(directory, create=create)
+    try:
+        yield store
     finally:
         if store is not None:
             store.close()
-    return Exit.FINE
 
 
 def _store(directory: Path, *, create: bool) -> LocalStore | None:
@@ -74,9 +116,9 @@ def _store(directory: Path, *, create: bool) -> LocalStore | None:
     return LocalStore(directory / DATABASE, projections=[RdsProjection(directory / envoy.rds, name=envoy.route_config)])
 
 
-def _read(paths: Iterable[str], namespace: str) -> tuple[list[tuple[Kind, Raw]], list[FieldError]]:
+def _read(paths: Iterable[str], namespace: str, *, folder: bool) -> tuple[list[Checked], list[FieldError]]:
     """All documents and all faults of all files."""
-    documents: list[tuple[Kind, Raw]] = []
+    documents: list[Checked] = []
     faults: list[FieldError] = []
     for path in paths:
         try:
@@ -86,14 +128,17 @@ def _read(paths: Iterable[str], namespace: str) -> tuple[list[tuple[Kind, Raw]],
             continue
         for document in found:
             try:
-                documents.append(_checked(document, namespace))
+                documents.append(_checked(document, namespace, folder=folder))
             except InvalidDocument as invalid:
                 faults.extend(invalid.at(document.file, document.lines).errors)
     return documents, faults
 
 
-def _checked(document: Document, namespace: str) -> tuple[Kind, Raw]:
-    """The kind, and the document with its namespace; raises InvalidDocument with every fault."""
+def _checked(document: Document, namespace: str, *, folder: bool) -> Checked:
+    """The kind, and the document with its namespace; raises InvalidDocument with every fault.
+
+    `folder`: there is no Istio that says whether it can take a route, only our own translation for Envoy.
+    """
     raw = document.raw
     kind = next((k for k in KINDS if (k.api_version, k.name) == (raw.get("apiVersion"), raw.get("kind"))), None)
     if kind is None:
@@ -108,10 +153,10 @@ def _checked(document: Document, namespace: str) -> tuple[Kind, Raw]:
         parse(TritonRollout, raw)
     elif kind is POLICY and (faults := check_policy(parse(RolloutPolicy, raw), load_sources())):
         raise InvalidDocument(document.file, faults)
-    elif kind is VIRTUAL_SERVICE:
+    elif kind is VIRTUAL_SERVICE and folder:
         route_configuration([raw], name="check")
     parse(Metadata, raw["metadata"])
-    return kind, raw
+    return Checked(kind, raw, document)
 
 
 def _write(store: ObjectStore | None, kind: Kind, document: Raw, *, dry_run: bool) -> str:
@@ -131,7 +176,9 @@ def _write(store: ObjectStore | None, kind: Kind, document: Raw, *, dry_run: boo
             if wanted == present:
                 return "unchanged"
             if store is not None and not dry_run:
-                store.replace(kind, wanted)
+                written = store.replace(kind, wanted)
+                if written["metadata"]["resourceVersion"] == present["metadata"]["resourceVersion"]:
+                    return "unchanged"  # the differences were defaults, which an API server writes out
         except (Conflict, AlreadyExists):
             time.sleep(0.02 * (attempt + 1))
             continue

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
+from rollout_controller.cli.place import program
 from rollout_controller.cli.words import duration
 
 EXITS = """Exit codes: 0 succeeded or fine, 1 failed, 2 usage, 3 rolled back or aborted, 4 timed out, 5 paused,
@@ -225,7 +226,7 @@ COMMANDS: tuple[Command, ...] = (
         "write",
         "create or update documents from files",
         "All faults are shown at once, each with its line. Annotations that the file does not have are kept.",
-        ("apply -f policy.yaml rollout.yaml", "cat rollout.yaml | rollouts --local .lab apply -f -"),
+        ("apply -f policy.yaml rollout.yaml", "cat rollout.yaml | {} apply -f -"),
         _apply,
     ),
     Command(
@@ -252,11 +253,12 @@ def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     shared = Parser(add_help=False)
     _common(shared, argparse.SUPPRESS)
-    top = Parser(prog="rollouts", usage=argparse.SUPPRESS, add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    name = program()
+    top = Parser(prog=name, usage=argparse.SUPPRESS, add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     _common(top, None)
     top.add_argument("-h", "--help", action="store_true", dest="help_all")
     top.add_argument("-V", "--version", action="store_true", dest="program_version")
-    subparsers = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser, prog="rollouts")
+    subparsers = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser, prog=name)
     for command in COMMANDS:
         sub = subparsers.add_parser(
             command.name,
@@ -272,7 +274,8 @@ def parser() -> argparse.ArgumentParser:
 
 def _common(parser: argparse.ArgumentParser, default: str | None) -> None:
     group = parser.add_argument_group("everywhere")
-    group.add_argument("-n", "--namespace", metavar="NS", default=default, help="only this namespace")
+    group.add_argument("-n", "--namespace", metavar="NS", default=default, help="this namespace (default: the context's)")
+    group.add_argument("-A", "--all-namespaces", action="store_true", default=default or False, help="every namespace")
     group.add_argument("--context", metavar="NAME", default=default, help="this context of the kubeconfig")
     group.add_argument("--kubeconfig", metavar="FILE", default=default, help="this kubeconfig (default: $KUBECONFIG)")
     group.add_argument("--local", metavar="DIR", default=default, help="documents in DIR/rollouts.db, no cluster")
@@ -280,29 +283,36 @@ def _common(parser: argparse.ArgumentParser, default: str | None) -> None:
 
 
 def _examples(command: Command) -> str:
-    lines = [example if "rollouts" in example else f"rollouts {example}" for example in command.examples]
+    lines = [example.format(program()) if "{}" in example else f"{program()} {example}" for example in command.examples]
     return "examples:\n" + "\n".join(f"  {line}" for line in lines) + f"\n\n{EXITS}"
 
 
 def help_text() -> str:
     """`rollouts --help`: what it is, the commands by group, how to begin."""
+    name = program()
+    begin = (
+        ("demo", "see it work, on real servers, in three minutes"),
+        ("trigger resnet50 --version 2 --wait", "what CI does"),
+        ("status resnet50 -w", "what you do meanwhile"),
+    )
     lines = [
-        "rollouts: bring new Triton model versions to users without hurting them",
+        f"{name}: bring new Triton model versions to users without hurting them",
         "",
-        "  rollouts [--local DIR] COMMAND ...",
+        f"  {name} [-n NAMESPACE] COMMAND ...",
         "",
     ]
     for group, title in GROUPS.items():
         lines += [f"{title}:", *(f"  {command.name:<11} {command.line}" for command in COMMANDS if command.group == group), ""]
     lines += [
+        "Where the documents are: in the cluster of the current kubeconfig, or in a folder",
+        "  -n, --namespace NS, -A, --all-namespaces, --context NAME, --kubeconfig FILE    as for kubectl",
+        "  --local DIR    DIR/rollouts.db; else $ROLLOUTS_LOCAL, else ./.lab where a lab was started; else the cluster",
+        "",
         "Everywhere:",
-        "  --local DIR    documents in DIR/rollouts.db; else $ROLLOUTS_LOCAL, else ./.lab where a lab was started",
-        "  -n, --namespace NS, --plain (no colours, no bars; NO_COLOR does the same), -h, --help, -V, --version",
+        "  --plain (no colours, no bars; NO_COLOR does the same), -h, --help, -V, --version",
         "",
         "Begin here:",
-        "  rollouts demo                                        see it work, on real servers, in three minutes",
-        "  rollouts trigger resnet50 --version 2 --wait         what CI does",
-        "  rollouts status resnet50 -w                          what you do meanwhile",
+        *(f"  {f'{name} {command}':<{len(name) + 43}} {why}" for command, why in begin),
         "",
         *EXITS.splitlines(),
     ]

@@ -18,6 +18,8 @@ from rollout_controller.cluster.store import ROLLOUT, Conflict, PatchOp
 
 WRITES = 10
 """How often a write is tried again when somebody else wrote in between."""
+EARLIER_S = 3.0
+"""A command that somebody else gave is not overwritten for this long: a controller that runs takes it up within a second."""
 VERSION = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.+]{0,126}[A-Za-z0-9])?")
 """As in api/rollout.py."""
 
@@ -71,7 +73,7 @@ def trigger(args: Namespace, session: Session) -> int:
     def change(document: Raw) -> Mapping[str, str] | None:
         info = session.info(document)
         if info.ask.version == version and args.request in {None, info.ask.request} and not args.again:
-            _not_again(info, session.command)
+            _not_again(info, session.reach(info.namespace))
             return None
         return {ANNOTATION_VERSION: version, ANNOTATION_REQUEST: request}
 
@@ -85,7 +87,8 @@ def retry(args: Namespace, session: Session) -> int:
     def change(document: Raw) -> Mapping[str, str]:
         info = session.info(document)
         if info.ask.version is None:
-            raise CommandError(f"{info.name} was not asked for a version yet: {session.command} trigger {info.name} --version V")
+            ask = f"{session.reach(info.namespace)} trigger {info.name} --version V"
+            raise CommandError(f"{info.name} was not asked for a version yet: {ask}")
         if info.phase in ACTIVE and info.attempt is not None:
             raise CommandError(f"attempt {info.attempt.number} is under way (version {info.attempt.version}, {info.phase})")
         return {ANNOTATION_REQUEST: f"cli-{fresh_id()}"}
@@ -126,22 +129,48 @@ def command(args: Namespace, session: Session) -> int:
     verb = "promote-full" if args.command == "promote" and args.full else str(args.command)
     order = f"{verb} {fresh_id()}"
     key = key_of(session.find(args.name))
-    annotate(session, key, lambda _: {ANNOTATION_COMMAND: order})
+    _give(session, key, order, patient=verb != "abort")
     if args.no_wait:
         session.screen.note(f"asked: {order}")
         return Exit.FINE
-    answer = until(
-        session, key, lambda info: info.ask.command != order or info.ask.command_taken_up, timeout_s=args.answer_within
-    )
-    if answer is None:
-        return _nobody(session, args.answer_within)
-    if answer.ask.command != order:
-        raise CommandError(f"another command took its place before it was done: {answer.ask.command}")
-    result = answer.ask.command_result or answer.sentence
-    if not answer.ask.command_done:
-        raise CommandError(result)
-    session.screen.line(result)
-    return Exit.FINE
+    for document in session.follow(key, args.answer_within):
+        ask = session.info(document).ask
+        if (document.get("status") or {}).get("observedCommand") == order:
+            if not ask.command_done:
+                raise CommandError(ask.command_result or f"{verb} was not done")
+            session.screen.line(ask.command_result or f"{verb} is done")
+            return Exit.FINE
+        if ask.command != order:
+            raise CommandError(f"another command took its place before an answer was seen: {ask.command or 'none'}")
+    return _nobody(session, args.answer_within)
+
+
+class _Earlier(Exception):
+    """A command of somebody else waits for a controller; to write now would lose it."""
+
+
+def _give(session: Session, key: Key, order: str, *, patient: bool) -> None:
+    """Write the command. There is room for one: an earlier one gets EARLIER_S to be taken up, unless this one is urgent."""
+    ends = time.monotonic() + (EARLIER_S if patient else 0.0)
+
+    def waits(info: Info) -> bool:
+        return info.ask.command is not None and not info.ask.command_taken_up
+
+    def change(document: Raw) -> Mapping[str, str]:
+        info = session.info(document)
+        if waits(info):
+            if time.monotonic() < ends:
+                raise _Earlier
+            session.screen.note(f"{info.ask.command!r} was not taken up by a controller yet; {order!r} takes its place")
+        return {ANNOTATION_COMMAND: order}
+
+    while True:
+        try:
+            annotate(session, key, change)
+        except _Earlier:
+            until(session, key, lambda info: not waits(info), timeout_s=max(ends - time.monotonic(), 0.0))
+        else:
+            return
 
 
 def _nobody(session: Session, within_s: float) -> int:

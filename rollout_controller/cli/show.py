@@ -14,6 +14,7 @@ from rollout_controller.cli.fetch import Session, key_of
 from rollout_controller.cli.info import Info, facts
 from rollout_controller.cli.page import Blank, Page, Para
 from rollout_controller.cli.words import clock, seconds_since_1970
+from rollout_controller.cluster.store import Forbidden
 
 PHASE_EXITS = {
     "RolledBack": Exit.ROLLED_BACK,
@@ -29,17 +30,21 @@ def status(args: Namespace, session: Session) -> int:
     """One rollout's card, or the list of all."""
     if args.name is None:
         return _status_of_all(args, session)
-    rollout = session.find(args.name)
+    return _status_of(args, session, session.find(args.name))
+
+
+def _status_of(args: Namespace, session: Session, rollout: Raw) -> int:
+    key = key_of(rollout)
+    command = session.reach(key.namespace)
     if args.watch:
-        key = key_of(rollout)
-        watch(session, (session.info(document) for document in session.follow(key)), lambda info: card(info, session.command))
+        watch(session, (session.info(document) for document in session.follow(key)), lambda info: card(info, command))
     info = session.info(rollout)
     if args.output == "raw":
         session.screen.data(rollout, "json")
     elif args.output in {"json", "yaml"}:
         session.screen.data(facts(info), args.output)
     else:
-        session.screen.page((*card(info, session.command), *(_sentences(info) if args.output == "wide" else ())))
+        session.screen.page((*card(info, command), *(_sentences(info) if args.output == "wide" else ())))
     return PHASE_EXITS.get(info.phase, Exit.FINE) if args.exit_code else Exit.FINE
 
 
@@ -54,35 +59,30 @@ def _status_of_all(args: Namespace, session: Session) -> int:
     elif args.output in {"json", "yaml"}:
         session.screen.data({"rollouts": [facts(session.info(rollout)) for rollout in rollouts]}, args.output)
     elif not rollouts:
-        session.screen.note(f"there is no TritonRollout yet: {session.command} apply -f FILE")
+        where = f" in namespace {session.namespace}" if session.namespace else ""
+        session.screen.note(f"there is no TritonRollout{where} yet: {session.command} apply -f FILE")
     elif len(rollouts) == 1 and not args.many:
-        return status(Namespace(**{**vars(args), "name": str(key_of(rollouts[0]))}), session)
+        return _status_of(args, session, rollouts[0])
     elif args.watch:
-        _watch_all(session, wide=args.output == "wide")
+        _watch_all(session, wide=args.output == "wide", spaces=args.all_namespaces)
     else:
-        session.screen.page(tables.listing([session.info(rollout) for rollout in rollouts], wide=args.output == "wide"))
+        infos = [session.info(rollout) for rollout in rollouts]
+        session.screen.page(tables.listing(infos, wide=args.output == "wide", spaces=args.all_namespaces))
     return Exit.FINE
 
 
-def _watch_all(session: Session, *, wide: bool) -> None:
-    import time  # noqa: PLC0415
-
+def _watch_all(session: Session, *, wide: bool, spaces: bool) -> None:
     seen: dict[tuple[str, str], tuple[object, ...]] = {}
-
-    def read() -> list[Info]:
-        return [session.info(rollout) for rollout in session.rollouts()]
-
+    reads = ([session.info(rollout) for rollout in rollouts] for rollouts in session.rollouts_again_and_again())
     if session.screen.rich:
         with session.screen.live() as draw:
-            while True:
-                draw(tables.listing(read(), wide=wide))
-                time.sleep(1.0)
-    while True:
-        for info in read():
+            for infos in reads:
+                draw(tables.listing(infos, wide=wide, spaces=spaces))
+    for infos in reads:
+        for info in infos:
             if seen.get((info.namespace, info.name)) != tables.headline(info):
                 seen[info.namespace, info.name] = tables.headline(info)
-                session.screen.line(f"{clock(session.clock())}   {tables.change_line(info)}")
-        time.sleep(1.0)
+                session.screen.line(f"{clock(session.clock())}   {tables.change_line(info, spaces=spaces)}")
 
 
 def watch(session: Session, infos: Iterable[Info], page: Callable[[Info], Page]) -> Info | None:
@@ -113,9 +113,14 @@ def history(args: Namespace, session: Session) -> int:
 def explain(args: Namespace, session: Session) -> int:
     rollout = session.find(args.name)
     policy = session.policy_of(rollout)
-    events = [_event(event) for event in session.events(rollout)[-args.events :]] if args.events else []
-    rules = _rules(str(rollout.get("spec", {}).get("policy")), policy)
-    session.screen.page(tables.explanation(session.info(rollout), rules, events, session.command))
+    rules = _rules(str((rollout.get("spec") or {}).get("policy")), policy, session.why_no_policy(rollout))
+    events: list[tables.EventInfo] = []
+    if args.events:
+        try:
+            events = [_event(event) for event in session.events(rollout)[-args.events :]]
+        except Forbidden as error:
+            rules["events"] = f"You may not {error.verb} {error.resource} in this namespace."
+    session.screen.page(tables.explanation(session.info(rollout), rules, events, session.reach(key_of(rollout).namespace)))
     return Exit.FINE
 
 
@@ -130,10 +135,10 @@ def _event(raw: Raw) -> tables.EventInfo:
     )
 
 
-def _rules(name: str, policy: Mapping[str, Any] | None) -> dict[str, str]:
-    """The policy in words."""
+def _rules(name: str, policy: Mapping[str, Any] | None, lack: str) -> dict[str, str]:
+    """The policy in words; `lack` where there is none."""
     if policy is None:
-        return {"policy": f"There is no RolloutPolicy {name!r} in this namespace."}
+        return {"policy": lack}
     spec = policy.get("spec", {})
     steps = ", ".join(f"{step['weight']} %" + (" (waits for a person)" if "pause" in step else "") for step in spec["steps"])
     judge, undecided, unknown, drift = (spec.get(part, {}) for part in ("judge", "undecided", "unknown", "drift"))

@@ -33,10 +33,10 @@ class EventInfo:
     times: int
 
 
-def listing(infos: Sequence[Info], *, wide: bool = False) -> Page:
-    """One line a rollout; those that need a person come first."""
+def listing(infos: Sequence[Info], *, wide: bool = False, spaces: bool = False) -> Page:
+    """One line a rollout; those that need a person come first. Namespaces where there are several, or on request (`spaces`)."""
     ordered = sorted(infos, key=_rank)
-    several = len({info.namespace for info in infos}) > 1
+    several = spaces or len({info.namespace for info in infos}) > 1
     titles = ("NAMESPACE" if several else "", "NAME", "PHASE", "VERSION", "CANARY", "SINCE", *(("ASKED",) if wide else ()), "WHY")
     header = tuple(Span(title, "dim") for title in titles)
     return (
@@ -147,10 +147,11 @@ def _told_so_far(events: Sequence[EventInfo]) -> list[Block]:
     return [Table((header, *rows), indent=2)] if rows else []
 
 
-def change_line(info: Info) -> str:
+def change_line(info: Info, *, spaces: bool = False) -> str:
     """One plain line, for a pipe that follows a rollout."""
+    name = f"{info.namespace}/{info.name}" if spaces else info.name
     weight = f"{info.attempt.weight_percent} %" if info.phase in ACTIVE and info.attempt is not None else "-"
-    return f"{info.name}   {info.phase:<11}   {weight:>5}   {_late(info) or info.sentence or '-'}"
+    return f"{name}   {info.phase:<11}   {weight:>5}   {_late(info) or info.sentence or '-'}"
 
 
 def headline(info: Info) -> tuple[object, ...]:

@@ -69,25 +69,21 @@ def recorded(info: Info, target: Target) -> PastInfo | None:
 
 def until(session: Session, key: Key, done: Callable[[Info], bool], *, timeout_s: float) -> Info | None:
     """The first Info for which `done` holds; None when there was none within `timeout_s`."""
-    ends = time.monotonic() + timeout_s
-    for document in session.follow(key):
+    for document in session.follow(key, timeout_s):
         info = session.info(document)
         if done(info):
             return info
-        if time.monotonic() >= ends:
-            return None
     return None
 
 
 def show_until_done(session: Session, key: Key, target: Target, *, timeout_s: float, through_pause: bool) -> int:
     """Show what happens until the ask has ended, at most `timeout_s`; Ctrl-C ends the waiting only."""
-    ends = time.monotonic() + timeout_s
     result: Exit | None = None
     blocked_since: float | None = None
 
     def infos() -> Iterator[Info]:
         nonlocal result, blocked_since
-        for document in session.follow(key):
+        for document in session.follow(key, timeout_s):
             info = session.info(document)
             yield info
             result = outcome(info, target, through_pause=through_pause)
@@ -96,15 +92,15 @@ def show_until_done(session: Session, key: Key, target: Target, *, timeout_s: fl
             blocked_since = (blocked_since or now) if blocked else None
             if result is None and blocked_since is not None and now - blocked_since >= BLOCKED_S:
                 result = Exit.FAILED
-            if result is None and now >= ends:
-                result = Exit.TIMED_OUT
             if result is not None:
                 return
+        result = Exit.TIMED_OUT
 
+    command = session.reach(key.namespace)
     try:
-        last = watch(session, infos(), lambda info: card(info, session.command))
+        last = watch(session, infos(), lambda info: card(info, command))
     except KeyboardInterrupt:
-        session.screen.note(f"\nStopped waiting; the rollout goes on by itself: {session.command} status {key.name}")
+        session.screen.note(f"\nStopped waiting; the rollout goes on by itself: {command} status {key.name}")
         raise
     assert result is not None
     _say_why(session, target, result, last, timeout_s)

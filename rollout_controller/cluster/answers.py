@@ -12,10 +12,14 @@ from rollout_controller.cluster.store import (
     AlreadyExists,
     Conflict,
     Expired,
+    Forbidden,
+    Invalid,
     Kind,
     NotFound,
+    NotInstalled,
     Refused,
     StoreError,
+    Unauthorized,
     Unavailable,
 )
 from rollout_controller.cluster.transport import Answer
@@ -111,27 +115,43 @@ def error_of(request: Request, status: int, body: Raw | None, answer: Answer | N
     if status == 410 or (status == 504 and _FROM_THE_FUTURE in _causes(body)):
         return Expired(f"{request}: {said}: list again")
     if status in _NEVER:
-        hint = {401: ": credentials are missing, wrong or expired", 403: f". {_permission(request)}"}.get(status, "")
-        return Refused(f"{request}: {said}{hint}")
+        return _refused(request, status, body, f"{request}: {said}")
     return Unavailable(f"{request}: {said}", retry_after_s=_retry_after(body, answer))
+
+
+def _refused(request: Request, status: int, body: Raw | None, said: str) -> Refused:
+    sentence = f"{said}{_hint(request, status, body)}"
+    if status == 401:
+        return Unauthorized(sentence)
+    if status == 403 and not _causes(body):
+        return Forbidden(sentence, verb=request.verb, resource=request.resource, namespace=request.namespace, said=_message(body))
+    if status == 422 and (faults := _faults(body)):
+        return Invalid(sentence, faults=faults)
+    return Refused(sentence)
 
 
 def _not_found(request: Request, body: Raw | None, said: str) -> StoreError:
     """A missing object has its name in `details`; a missing kind has not, or is a page of plain text."""
     details = _details(body)
     if not details.get("name"):
-        return Refused(
+        return NotInstalled(
             f"{request}: the API server knows no {request.kind.plural} of {request.kind.api_version} ({said}):"
-            " install the custom resource definitions that they need"
+            " install the custom resource definitions that they need",
+            kind=request.kind,
         )
     if request.verb == "create":
         return NotFound(f"{request}: there is no namespace {request.namespace}")
     return NotFound(f"there is no {request.what}")
 
 
-def _permission(request: Request) -> str:
+def _hint(request: Request, status: int, body: Raw | None) -> str:
+    """What a person may do about it. A 403 with causes is no matter of rights: the namespace is going, a quota is used up."""
+    if status == 401:
+        return ": credentials are missing, wrong or expired"
+    if status != 403 or _causes(body):
+        return ""
     where = f"in namespace {request.namespace}" if request.namespace else "in all namespaces"
-    return f"It needs the verb {request.verb} on {request.resource} {where}; the chart's RBAC gives it to the controller"
+    return f". It needs the verb {request.verb} on {request.resource} {where}; the chart's RBAC gives it to the controller"
 
 
 def _said(status: int, body: Raw | None, answer: Answer | None) -> str:
@@ -155,6 +175,19 @@ def _retry_after(body: Raw | None, answer: Answer | None) -> float | None:
 def _details(body: Raw | None) -> Mapping[str, Any]:
     details = body.get("details") if body is not None and body.get("kind") == "Status" else None
     return details if isinstance(details, dict) else {}
+
+
+def _message(body: Raw | None) -> str:
+    """The server's own words, on one line, for people."""
+    message = body.get("message") if body is not None else None
+    return " ".join(message.split())[:LONGEST_QUOTE] if isinstance(message, str) else ""
+
+
+def _faults(body: Raw | None) -> list[tuple[str, str]]:
+    """(path, message) of each cause that names a field."""
+    causes = _details(body).get("causes")
+    found = [cause for cause in causes if isinstance(cause, dict)] if isinstance(causes, list) else []
+    return [(str(cause["field"]), " ".join(str(cause.get("message")).split())) for cause in found if cause.get("field")]
 
 
 def _causes(body: Raw | None) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
 
@@ -26,6 +26,10 @@ and a watch from the version we know says nothing, for ever."""
 STOP_S = 0.9
 
 
+def _whole(document: Raw) -> Raw:
+    return document
+
+
 class DocumentCache:
     """All documents of some kinds, read by many threads while one feeder a kind keeps them fresh.
 
@@ -40,12 +44,15 @@ class DocumentCache:
         on_change: Callable[[Kind, Key], None],
         on_death: Callable[[str, BaseException], None],
         namespace: str | None = None,
+        keep: Mapping[Kind, Callable[[Raw], Raw]] | None = None,
     ) -> None:
         """`on_change` is called after a document came, changed or went; it must be quick.
 
+        `keep` says what of a kind's documents is held: all of it when it does not say.
         `on_death` is called with the loop's name when a feeder ends for a reason nobody expected.
         """
-        self._feeders = {kind: Feeder(store, kind, namespace, on_change) for kind in kinds}
+        keep = keep or {}
+        self._feeders = {kind: Feeder(store, kind, namespace, on_change, keep.get(kind, _whole)) for kind in kinds}
         self._on_death = on_death
         self._threads: list[threading.Thread] = []
 
@@ -111,7 +118,14 @@ class DocumentCache:
 class Feeder:
     """One kind: `turn` does one finite piece of the work, a list or one watch, whatever the store does."""
 
-    def __init__(self, store: ObjectStore, kind: Kind, namespace: str | None, on_change: Callable[[Kind, Key], None]) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        kind: Kind,
+        namespace: str | None,
+        on_change: Callable[[Kind, Key], None],
+        keep: Callable[[Raw], Raw] = _whole,
+    ) -> None:
         self.documents: dict[Key, Raw] = {}
         self.synced = threading.Event()
         self.stopped = threading.Event()
@@ -122,6 +136,7 @@ class Feeder:
         self._kind = kind
         self._namespace = namespace
         self._on_change = on_change
+        self._keep = keep
         self._position: int | None = None
         self._furthest = -1
         self._listed_at = float("-inf")
@@ -153,7 +168,7 @@ class Feeder:
         key, version = _key(document), _version(document)
         with self._lock:
             if self._position is None or version > max(self._position, self._held(key)):
-                self.documents[key] = document
+                self.documents[key] = self._keep(document)
 
     def _list_and_watch(self) -> None:
         if self.stopped.is_set():
@@ -175,20 +190,21 @@ class Feeder:
 
     def _list(self) -> None:
         listing = self._store.list(self._kind, self._namespace)
-        there = {_key(document): document for document in listing.items}
+        there = {_key(document): self._keep(document) for document in listing.items}
         position = int(listing.resource_version)
         with self._lock:
             before = self.documents
-            newer = {key: document for key, document in before.items() if _version(document) > position}  # put meanwhile
-            if position < self._furthest:  # the store has lost its newest changes: what we know of them never was
-                newer = {}
-            self.documents = {**there, **newer}
+            went_back = position < self._furthest  # the store has lost its newest changes: what we know of them never was
+            known = {} if went_back else before
+            newer = {key: document for key, document in known.items() if _version(document) > position}  # put meanwhile
+            same = {key: known[key] for key in there.keys() & known.keys() if _version(known[key]) == _version(there[key])}
+            self.documents = {**there, **same, **newer}  # who remembers what it made of a document finds it again
             self._position = self._furthest = position
             self._listed_at = monotonic()
         self._sign_of_life()
         self.synced.set()
         for key in before.keys() | self.documents.keys():
-            if _version(before.get(key)) != _version(self.documents.get(key)):
+            if went_back or _version(before.get(key)) != _version(self.documents.get(key)):
                 self._on_change(self._kind, key)
 
     def _watch(self) -> int:
@@ -220,7 +236,7 @@ class Feeder:
             if event.type == "DELETED":
                 self.documents.pop(key, None)
             else:
-                self.documents[key] = event.document
+                self.documents[key] = self._keep(event.document)
         self._on_change(self._kind, key)
 
     def _held(self, key: Key) -> int:

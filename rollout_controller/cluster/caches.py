@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 
 from rollout_controller.api.names import Key, Raw
@@ -23,10 +23,11 @@ class DocumentCaches:
         *,
         on_change: Callable[[Kind, Key], None],
         on_death: Callable[[str, BaseException], None],
+        keep: Mapping[Kind, Callable[[Raw], Raw]] | None = None,
     ) -> None:
         self.kinds = tuple(kinds)
         self._caches = {
-            space: DocumentCache(store, kinds, on_change=on_change, on_death=on_death, namespace=space or None)
+            space: DocumentCache(store, kinds, on_change=on_change, on_death=on_death, namespace=space or None, keep=keep)
             for space in tuple(dict.fromkeys(namespaces)) or (_ALL,)
         }
 

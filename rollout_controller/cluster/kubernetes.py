@@ -49,10 +49,19 @@ class KubernetesStore:
 
     def list(self, kind: Kind, namespace: str | None = None) -> Listing:
         """All documents of a kind, of one namespace or of all, by namespace and name; one state, however many pages it takes."""
+        return self._all(kind, namespace, {})
+
+    def select(self, kind: Kind, namespace: str | None, fields: Mapping[str, str]) -> tuple[Raw, ...]:
+        """See SelectingStore."""
+        escaped = {path: value.replace("\\", "\\\\").replace(",", "\\,").replace("=", "\\=") for path, value in fields.items()}
+        selector = ",".join(f"{path}={value}" for path, value in escaped.items())
+        return self._all(kind, namespace, {"fieldSelector": selector}).items
+
+    def _all(self, kind: Kind, namespace: str | None, query: Mapping[str, str]) -> Listing:
         ends_at = monotonic() + LIST_S
         for limit in (PAGE, SMALL_PAGE, 0):
             try:
-                return self._list(kind, namespace, limit, ends_at)
+                return self._list(kind, namespace, query, limit, ends_at)
             except Oversize:
                 if limit != PAGE:
                     raise
@@ -91,7 +100,7 @@ class KubernetesStore:
 
         The server answers both in the same way. Which it was is found by doing the operations on the document as it is now.
         Where all can be done there, it was written in between, or the server, which compares text as it is written in JSON,
-        missed an equality: then they are done once more on exactly that document.
+        missed an equality: then they are done once more on exactly that document. What fails even there is refused by a rule.
         """
         request = _on("patch", kind, key)
         answer = self._patch(request, _path(kind, key), operations)
@@ -100,7 +109,7 @@ class KubernetesStore:
             apply_patch(document, operations, request.what)
             writes = [operation for operation in operations if operation.get("op") != "test"]
             answer = self._patch(request, _path(kind, key), [_unchanged(document["metadata"]["resourceVersion"]), *writes])
-            if patch_failed(answer):
+            if patch_failed(answer) and self.get(kind, key)["metadata"] != document["metadata"]:
                 raise Conflict(f"{request.what} is being changed by others: it was another one each time it was patched")
         return document_of(request, body_of(request, answer))
 
@@ -132,11 +141,11 @@ class KubernetesStore:
         path = _path(kind, None if namespace is None else Key(namespace, ""), name=False)
         return KubernetesWatch(self._transport, path, Request("watch", kind, namespace), since=since, timeout_s=timeout_s)
 
-    def _list(self, kind: Kind, namespace: str | None, limit: int, ends_at: float) -> Listing:
+    def _list(self, kind: Kind, namespace: str | None, fixed: Mapping[str, str], limit: int, ends_at: float) -> Listing:
         request = Request("list", kind, namespace)
         path = _path(kind, None if namespace is None else Key(namespace, ""), name=False)
         items: list[Raw] = []
-        query = {"limit": str(limit)} if limit else {}
+        query = {**fixed, "limit": str(limit)} if limit else fixed
         while True:
             page = body_of(request, self._call("GET", path, query))
             found = page.get("items")
@@ -149,7 +158,7 @@ class KubernetesStore:
                 return Listing(tuple(items), version)
             if monotonic() > ends_at:
                 raise Unavailable(f"{request}: {len(items):,} documents were read in {LIST_S:g} s, and there are more")
-            query = {"limit": str(limit), "continue": str(token)}
+            query = {**fixed, "limit": str(limit), "continue": str(token)}
 
     def _put(self, kind: Kind, key: Key, document: Raw) -> Raw:
         request = _on("update", kind, key)

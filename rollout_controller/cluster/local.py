@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -106,6 +106,14 @@ class LocalStore:
         with self._database.read() as connection:
             (version,) = connection.execute("SELECT version FROM head").fetchone()
             return Listing(self._all(connection, kind, namespace), str(version))
+
+    def select(self, kind: Kind, namespace: str | None, fields: Mapping[str, str]) -> tuple[Raw, ...]:
+        """See SelectingStore. Every path is known."""
+        return tuple(
+            document
+            for document in self.list(kind, namespace).items
+            if all(_at(document, path) == value for path, value in fields.items())
+        )
 
     def create(self, kind: Kind, document: Raw) -> Raw:
         """Raises AlreadyExists, Refused. A given status is dropped where status is a subresource."""
@@ -282,6 +290,13 @@ class LocalStore:
 
     def _damaged(self, error: ValueError) -> Refused:
         return Refused(f"{self.path} is damaged: a document in it is not JSON ({error})")
+
+
+def _at(document: Raw, path: str) -> object:
+    value: object = document
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def _texts(connection: sqlite3.Connection, kind: Kind, namespace: str | None) -> list[str]:

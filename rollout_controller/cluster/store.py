@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -55,6 +55,37 @@ class Refused(StoreError):
     """The store will not take this document or call, however often it is tried: invalid, forbidden. A person must act."""
 
 
+class Unauthorized(Refused):
+    """The store does not know who asks: credentials are missing, wrong or expired."""
+
+
+class Forbidden(Refused):
+    """Who asks may not do this: `verb` on `resource` (`tritonrollouts.rollouts.triton.dev`), as RBAC calls them.
+
+    `namespace` is None for all namespaces; `said` has the store's own words, which name who asked.
+    """
+
+    def __init__(self, sentence: str, *, verb: str, resource: str, namespace: str | None, said: str = "") -> None:
+        self.verb, self.resource, self.namespace, self.said = verb, resource, namespace, said
+        super().__init__(sentence)
+
+
+class NotInstalled(Refused):
+    """The store knows no such kind: custom resource definitions are missing."""
+
+    def __init__(self, sentence: str, *, kind: Kind) -> None:
+        self.kind = kind
+        super().__init__(sentence)
+
+
+class Invalid(Refused):
+    """The document breaks rules: `faults` are (path of the field, what is wrong with it)."""
+
+    def __init__(self, sentence: str, *, faults: Sequence[tuple[str, str]]) -> None:
+        self.faults = tuple(faults)
+        super().__init__(sentence)
+
+
 class Expired(StoreError):
     """A watch's resourceVersion is too old: list again."""
 
@@ -68,6 +99,10 @@ class Unavailable(StoreError):
     def __init__(self, sentence: str, *, retry_after_s: float | None = None) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(sentence)
+
+
+class Untrusted(Unavailable):
+    """The store cannot show that it is the one we mean: its certificate is unknown, expired or made out to another name."""
 
 
 @dataclass(frozen=True)
@@ -124,4 +159,15 @@ class ObjectStore(Protocol):
 
     def watch(self, kind: Kind, namespace: str | None, since: str, timeout_s: float) -> Iterator[WatchEvent]:
         """Changes after `since`, in order, for at most `timeout_s`; raises Expired."""
+        ...
+
+
+class SelectingStore(ObjectStore, Protocol):
+    """A store that also picks documents by what is in them: for people, who ask about one."""
+
+    def select(self, kind: Kind, namespace: str | None, fields: Mapping[str, str]) -> tuple[Raw, ...]:
+        """The documents that have exactly these values, each by its dotted path.
+
+        Paths that every store knows: `metadata.name`, and `regarding.name` of events. Raises Refused for one that it does not.
+        """
         ...

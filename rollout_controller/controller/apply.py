@@ -1,18 +1,20 @@
-"""Performs a plan's actions one at a time, in their order. The only writer."""
+"""Performs a plan's actions one at a time, in their order. The only writer of routes, statuses and workloads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Protocol
 
-from rollout_controller import mesh
+from rollout_controller import mesh, workload
 from rollout_controller.api.meta import Key, Raw
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Phase
-from rollout_controller.cluster.store import ROLLOUT, VIRTUAL_SERVICE, Conflict, Kind, NotFound, ObjectStore
-from rollout_controller.core.observation import Observation, RouteState
-from rollout_controller.core.plan import LoadVersion, Plan, SetWeights, Tell, WarmUp, WriteStatus
+from rollout_controller.cluster.store import ROLLOUT, VIRTUAL_SERVICE, Conflict, Kind, NotFound, ObjectStore, Refused
+from rollout_controller.controller.workloads import KINDS
+from rollout_controller.core.observation import Observation, RouteState, SlotState, WorkloadState
+from rollout_controller.core.plan import LoadVersion, Plan, Scale, SetImage, SetWeights, Tell, WarmUp, WriteStatus
 
 FRESH_READS = 3
 """How often a rollback reads the route anew when somebody else wrote it in between."""
@@ -24,6 +26,10 @@ class Hands(Protocol):
     def load(self, rollout: TritonRollout, slot: str, version: str) -> None: ...
 
     def warm_up(self, rollout: TritonRollout, slot: str, version: str) -> None: ...
+
+    def answered(self, rollout: TritonRollout, slot: str, version: str | None, refusal: str | None) -> None:
+        """What became of a change of the slot's workload, made for `version`; `refusal` None: it was taken."""
+        ...
 
 
 class Teller(Protocol):
@@ -54,24 +60,26 @@ class Applier:
             mesh.RouteProblem: the route cannot take the weights.
         """
         document: Raw | None = None
+        workloads: dict[str, Raw] = {}
         for action in plan.actions:
             match action:
                 case SetWeights():
-                    back = plan.status.phase is Phase.ROLLING_BACK
-                    try:
-                        self._set_weights(rollout, seen, action, insist=back)
-                    except (NotFound, mesh.RouteProblem):
-                        if not back:
-                            raise
-                        # no route, no traffic to move: the status says so, and in the end gives up
+                    if plan.status.phase is Phase.ROLLING_BACK:
+                        with suppress(NotFound, mesh.RouteProblem):  # no route, no traffic to move: the status will say so
+                            self._set_weights(rollout, seen, action, insist=True)
+                    else:
+                        self._set_weights(rollout, seen, action, insist=False)
                 case WriteStatus():
-                    version = rollout.metadata.resource_version
-                    document = self._store.replace_status(ROLLOUT, rollout.metadata.key, plan.status.to_raw(), version)
+                    read = rollout.metadata.resource_version
+                    document = self._store.replace_status(ROLLOUT, rollout.metadata.key, plan.status.to_raw(), read)
                     self._written(ROLLOUT, document)
                 case LoadVersion():
                     self._hands.load(rollout, action.slot, action.version)
                 case WarmUp():
                     self._hands.warm_up(rollout, action.slot, action.version)
+                case SetImage() | Scale():
+                    if not self._change_workload(rollout, seen, plan, action, workloads):
+                        break  # what follows builds on it
                 case Tell():
                     self._teller.tell(rollout, action)
         return document
@@ -90,3 +98,37 @@ class Applier:
                 document = self._store.get(VIRTUAL_SERVICE, key)
             else:
                 return
+
+    def _change_workload(
+        self, rollout: TritonRollout, seen: Observation, plan: Plan, action: SetImage | Scale, newest: dict[str, Raw]
+    ) -> bool:
+        """Patch the workload that was observed; False when Kubernetes will not have it changed.
+
+        A refusal ends nothing but this: it is remembered as the slot's, and `decide` says what follows from it. `newest`:
+        the documents of the slots that this plan has changed already.
+        """
+        named = rollout.spec.slots[action.slot].workload
+        document = newest.get(action.slot) or _workload(seen, action.slot)
+        if named is None or document is None:
+            return False
+        kind, key = KINDS[named.kind], Key(rollout.metadata.namespace, named.name)
+        if isinstance(action, SetImage):
+            operations = workload.patch_image(rollout.spec.deploy, document, action.version)
+        else:
+            operations = workload.patch_replicas(document, action.replicas, action.note)
+        version = plan.status.attempt.version if plan.status.attempt else None
+        try:
+            newest[action.slot] = self._store.patch(kind, key, operations)
+        except Refused as error:
+            sentence = f"{named.kind} {named.name!r} may not be changed: {error}"
+            self._hands.answered(rollout, action.slot, version, sentence)
+            return False
+        self._hands.answered(rollout, action.slot, version, None)
+        self._written(kind, newest[action.slot])
+        return True
+
+
+def _workload(seen: Observation, slot: str) -> Raw | None:
+    """The document of a slot's workload, as it was observed."""
+    state = seen.slots.get(slot, SlotState()).workload
+    return state.document if isinstance(state, WorkloadState) else None

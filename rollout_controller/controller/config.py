@@ -132,6 +132,12 @@ class LeaseConfig(Model):
     duration: Annotated[Duration, AfterValidator(_lease_seconds)] = 4.0
 
 
+class WorkloadsConfig(Model):
+    """Whether Deployments and StatefulSets behind slots are read and changed; the rights must be there, then."""
+
+    manage: bool = False
+
+
 class ClusterConfig(Model):
     """The file that the chart mounts as /etc/rollout-controller/config.yaml."""
 
@@ -140,6 +146,7 @@ class ClusterConfig(Model):
     metrics: ClusterMetricsConfig = ClusterMetricsConfig()
     lease: LeaseConfig | None = None
     """None: this process always leads; only right where it is the only one."""
+    workloads: WorkloadsConfig = WorkloadsConfig()
     namespaces: tuple[Annotated[str, AfterValidator(namespace_name)], ...] = ()
     """Empty: the whole cluster."""
 

@@ -89,8 +89,8 @@ class Observer:
         raw = self._documents.get(POLICY, key)
         if raw is None:
             self._policies.pop(key, None)
-            if (unread := self._unread(POLICY, key.namespace)) is not None:
-                return unread
+            if (problem := unread(self._documents, POLICY, key.namespace)) is not None:
+                return problem
             return Unknown("not-found", f"there is no RolloutPolicy {key.name!r} in namespace {key.namespace}")
         version = str(raw["metadata"].get("resourceVersion", ""))
         known = self._policies.get(key)
@@ -114,8 +114,8 @@ class Observer:
         key = Key(rollout.metadata.namespace, rollout.spec.route.virtual_service)
         document = self._documents.get(VIRTUAL_SERVICE, key)
         if document is None:
-            if (unread := self._unread(VIRTUAL_SERVICE, key.namespace)) is not None:
-                return unread
+            if (problem := unread(self._documents, VIRTUAL_SERVICE, key.namespace)) is not None:
+                return problem
             return Unknown("not-found", f"there is no VirtualService {key.name!r} in namespace {key.namespace}")
         known = self._routes.get(rollout.metadata.key)
         if known is None or known[0] is not document or known[1] is not rollout.spec:
@@ -123,18 +123,19 @@ class Observer:
             self._routes[rollout.metadata.key] = known
         return known[2]
 
-    def _unread(self, kind: Kind, namespace: str) -> Unknown | None:
-        """Why nobody can say that a document is not there."""
-        if self._documents.synced(kind, namespace):
-            return None
-        refused = self._documents.refused(kind, namespace)
-        if refused is not None:
-            return Unknown("refused", f"no {kind.name} can be read: {refused}")
-        return Unknown("not-read-yet", f"the documents of kind {kind.name} are not read yet")
-
     def forget(self, key: Key) -> None:
         """The rollout is gone."""
         self._routes.pop(key, None)
+
+
+def unread(documents: Documents, kind: Kind, namespace: str) -> Unknown | None:
+    """Why nobody can say that a document is not there."""
+    if documents.synced(kind, namespace):
+        return None
+    refused = documents.refused(kind, namespace)
+    if refused is not None:
+        return Unknown("refused", f"no {kind.name} can be read: {refused}")
+    return Unknown("not-read-yet", f"the documents of kind {kind.name} are not read yet")
 
 
 def route_state(rollout: TritonRollout, document: Raw) -> RouteState | Unknown:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import structlog
 
+from rollout_controller import workload
 from rollout_controller.api.meta import Key
 from rollout_controller.cluster.caches import DocumentCaches
 from rollout_controller.cluster.fence import Fence, FencedStore
 from rollout_controller.cluster.lease import Candidate, Leadership, Timing
-from rollout_controller.cluster.store import POLICY, ROLLOUT, VIRTUAL_SERVICE, Kind, ObjectStore
+from rollout_controller.cluster.store import DEPLOYMENT, POLICY, ROLLOUT, STATEFUL_SET, VIRTUAL_SERVICE, Kind, ObjectStore
 from rollout_controller.controller.apply import Applier
 from rollout_controller.controller.config import MetricsConfig, PrometheusConfig
 from rollout_controller.controller.health import HealthServer, Heartbeats
@@ -30,6 +31,7 @@ from rollout_controller.controller.tell import EventTeller
 from rollout_controller.controller.tritons import Tritons
 from rollout_controller.controller.turns import SILENT_S, Turns
 from rollout_controller.controller.witness import LiveWitness
+from rollout_controller.controller.workloads import LOCAL, Workloads
 from rollout_controller.slo.prometheus import Prometheus
 from rollout_controller.slo.reader import SliReader
 from rollout_controller.slo.sources import load_sources
@@ -37,6 +39,7 @@ from rollout_controller.triton.client import TritonClient
 from rollout_controller.triton.prober import Prober
 
 READ = (ROLLOUT, POLICY, VIRTUAL_SERVICE)
+WORKLOADS = (DEPLOYMENT, STATEFUL_SET)
 GARBAGE = (50_000, 20, 20)
 """Thresholds of Python's garbage collector: with 1,000 attempts in memory its defaults cost 10 % of a turn. Cycles are rare."""
 LOOK_S = 0.25
@@ -59,6 +62,8 @@ class Settings:
     identity: str
     workers: int
     namespaces: tuple[str, ...] = ()
+    no_workloads: str | None = LOCAL
+    """Why there are no Deployments and StatefulSets for this controller; None: there are."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +113,17 @@ class Controller:
             on_death=self.die,
             client=lambda url: TritonClient(url, permit=self.fence.check),
         )
-        senses = LiveSenses(reader, self.prober, sources, settings.tritons)
+        self.documents = DocumentCaches(
+            store,
+            READ if settings.no_workloads else (*READ, *WORKLOADS),
+            settings.namespaces,
+            on_change=self._changed,
+            on_death=self.die,
+            keep=dict.fromkeys(WORKLOADS, workload.trimmed),
+        )
+        self.workloads = Workloads(self.documents, time.time, none=settings.no_workloads)
+        senses = LiveSenses(reader, self.prober, sources, settings.tritons, self.workloads)
         witness = LiveWitness(senses, self.metrics)
-        self.documents = DocumentCaches(store, READ, settings.namespaces, on_change=self._changed, on_death=self.die)
         told = self.metrics.notifications
         self.teller = EventTeller(
             store,
@@ -141,7 +154,7 @@ class Controller:
             host=settings.metrics.host,
             port=settings.metrics.port,
         )
-        for kind in READ:
+        for kind in self.documents.kinds:
             self.metrics.watch_age(kind.name, lambda kind=kind: self.documents.age(kind))  # type: ignore[misc]
 
     def _leadership(self, store: ObjectStore, seat: Seat) -> Leadership:
@@ -160,14 +173,16 @@ class Controller:
         self.turns.wake(key)
 
     def _changed(self, kind: Kind, key: Key) -> None:
+        if kind is ROLLOUT:
+            self.workloads.note(key, self.documents.get(ROLLOUT, key))
         self.turns.changed(kind, key)
 
     # --- what others ask -----------------------------------------------------------------------------------------
 
     def not_ready(self) -> str | None:
         """What keeps the controller, leading or not, from doing its work at once, in words."""
-        refused = [why for kind in READ if (why := self.documents.refused(kind)) is not None]
-        waiting = [kind.plural for kind in READ if not self.documents.synced(kind)]
+        refused = [why for kind in self.documents.kinds if (why := self.documents.refused(kind)) is not None]
+        waiting = [kind.plural for kind in self.documents.kinds if not self.documents.synced(kind)]
         return "; ".join(refused) or (f"not yet read: {', '.join(waiting)}" if waiting else None)
 
     def not_a_candidate(self) -> str | None:
@@ -253,7 +268,7 @@ class Controller:
 
     def _turn(self) -> None:
         """Begin to act, once everything was read, or will not be read before a person acts: then that is to be said."""
-        if self.not_ready() is not None and not any(self.documents.refused(kind) for kind in READ):
+        if self.not_ready() is not None and not any(self.documents.refused(kind) for kind in self.documents.kinds):
             return
         self._turning = True
         self.turns.start()
@@ -264,7 +279,7 @@ class Controller:
 
     def _tell_problems(self) -> None:
         """What cannot be read is logged when that begins, changes and ends."""
-        for kind in READ:
+        for kind in self.documents.kinds:
             problem = self.documents.problem(kind)
             before = self._problems.get(kind.plural)
             if problem is not None and problem != before:

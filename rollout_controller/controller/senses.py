@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rollout_controller.api.meta import Key
 from rollout_controller.api.policy import Guard, RolloutPolicy, Slo
 from rollout_controller.api.rollout import RolloutSpec, TritonRollout
 from rollout_controller.api.status import RolloutStatus
 from rollout_controller.controller.observe import BEFORE_S
 from rollout_controller.controller.tritons import Tritons
+from rollout_controller.controller.workloads import Workloads
 from rollout_controller.core.observation import GaugeReading, SliReading, SlotState, Unknown
 from rollout_controller.core.states import RESTING
 from rollout_controller.slo.reader import SliReader
@@ -19,9 +22,9 @@ from rollout_controller.triton.prober import Prober
 class LiveSenses:
     """Reads the feeders' memory; `aim` tells them what to keep fresh."""
 
-    def __init__(self, reader: SliReader, prober: Prober, sources: Sources, tritons: Tritons) -> None:
+    def __init__(self, reader: SliReader, prober: Prober, sources: Sources, tritons: Tritons, workloads: Workloads) -> None:
         self._reader, self._prober, self._sources = reader, prober, sources
-        self._tritons = tritons
+        self._tritons, self._workloads = tritons, workloads
         self._aimed: dict[Key, tuple[RolloutSpec, RolloutPolicy | Unknown, bool, str | None]] = {}
         """At what the feeders are aimed: as long as that is the same, there is nothing to do."""
 
@@ -37,7 +40,7 @@ class LiveSenses:
         model = rollout.spec.deploy.model_repository
         for name, slot in rollout.spec.slots.items():
             url = self._tritons(key.namespace, slot.host)
-            if not isinstance(url, Unknown):
+            if by_triton(rollout.spec, name) and not isinstance(url, Unknown):
                 tried = active and (status.attempt is None or status.attempt.slot == name)
                 self._prober.want(key, name, url, model.model if model else None, active=tried)
         if not active or status.attempt is None or isinstance(policy, Unknown):
@@ -52,6 +55,7 @@ class LiveSenses:
         self._aimed.pop(key, None)
         self._reader.forget(key)
         self._prober.forget(key)
+        self._workloads.forget(key)
 
     def reading(self, rollout: TritonRollout, slo: Slo, canary: str, since: float) -> SliReading:
         return self._reader.reading(rollout.metadata.key, slo.name, canary, since)
@@ -60,6 +64,12 @@ class LiveSenses:
         return self._reader.gauge(rollout.metadata.key, guard.name, canary)
 
     def slot(self, rollout: TritonRollout, slot: str) -> SlotState:
+        if rollout.spec.slots[slot].workload is None:
+            return self._triton(rollout, slot)
+        pods = self._workloads.state(rollout, slot)
+        return both(self._triton(rollout, slot), pods) if by_triton(rollout.spec, slot) else pods
+
+    def _triton(self, rollout: TritonRollout, slot: str) -> SlotState:
         url = self._tritons(rollout.metadata.namespace, rollout.spec.slots[slot].host)
         if isinstance(url, Unknown):
             return SlotState(problem=url)
@@ -70,3 +80,21 @@ class LiveSenses:
 
     def warm_up(self, rollout: TritonRollout, slot: str, version: str) -> None:
         self._prober.warm_up(rollout.metadata.key, slot, version)
+
+    def answered(self, rollout: TritonRollout, slot: str, version: str | None, refusal: str | None) -> None:
+        self._workloads.answered(rollout, slot, version, refusal)
+
+
+def by_triton(spec: RolloutSpec, slot: str) -> bool:
+    """Whether a slot's Triton is asked what it runs; else its workload says it, and its pods' probes ask Triton."""
+    return spec.deploy.model_repository is not None or spec.slots[slot].workload is None
+
+
+def both(triton: SlotState, pods: SlotState) -> SlotState:
+    """A slot whose version is Triton's and whose pods are a workload's."""
+    state = replace(triton, workload=pods.workload)
+    if pods.problem is not None and pods.problem.code == "invalid":
+        return replace(state, ready=False, problem=pods.problem)
+    if pods.failed is not None:
+        return replace(state, failed=pods.failed, failed_version=pods.failed_version, failed_at=pods.failed_at)
+    return state

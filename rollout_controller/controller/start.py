@@ -25,6 +25,7 @@ from rollout_controller.controller.config import (
 )
 from rollout_controller.controller.process import Controller, Seat, Settings, Stores
 from rollout_controller.controller.tritons import by_name, by_pattern
+from rollout_controller.controller.workloads import NOT_MANAGED
 
 READ_S = 10.0
 """One page of a list has this long."""
@@ -104,6 +105,7 @@ def _settings(config: ClusterConfig, options: ClusterOptions) -> Settings:
         identity=f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}",  # a container that is started again has the pod's name
         workers=CLUSTER_WORKERS,
         namespaces=options.namespaces or config.namespaces,
+        no_workloads=None if config.workloads.manage else NOT_MANAGED,
     )
 
 

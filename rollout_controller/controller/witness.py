@@ -14,7 +14,7 @@ from rollout_controller.api.rollout import RolloutSpec, TritonRollout
 from rollout_controller.controller.metrics import Metrics
 from rollout_controller.controller.observe import Sight
 from rollout_controller.controller.senses import LiveSenses
-from rollout_controller.core.plan import Plan, SetWeights, Tell
+from rollout_controller.core.plan import Plan, Scale, SetImage, SetWeights, Tell
 from rollout_controller.core.states import RESTING
 
 
@@ -41,11 +41,19 @@ class LiveWitness:
                 self._specs[key] = rollout.spec
                 self._users["VirtualService", Key(key.namespace, rollout.spec.route.virtual_service)].add(key)
                 self._users["RolloutPolicy", Key(key.namespace, rollout.spec.policy)].add(key)
+                for slot in rollout.spec.slots.values():
+                    if slot.workload is not None:
+                        self._users[slot.workload.kind, Key(key.namespace, slot.workload.name)].add(key)
             (self._active.discard if plan.status.phase in RESTING else self._active.add)(key)
         self._senses.aim(rollout, sight.policy, plan.status)
         self._metrics.rollouts.record(key, plan.status, now)
         if any(isinstance(action, Tell) and action.code.startswith("Drift") for action in plan.actions):
             self._metrics.rollouts.drifted(key)
+        for action in plan.actions:
+            if isinstance(action, SetImage):
+                self._log.info("image set", rollout=str(key), slot=action.slot, version=action.version)
+            elif isinstance(action, Scale):
+                self._log.info("replicas set", rollout=str(key), slot=action.slot, replicas=action.replicas, note=action.note)
         moved = next((dict(a.weights) for a in plan.actions if isinstance(a, SetWeights)), None)
         if moved is not None:
             self._log.info(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from rollout_controller.api.policy import RolloutPolicy
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Phase, RolloutStatus
+from rollout_controller.core.capacity import sized
 from rollout_controller.core.observation import Observation, Unknown
 from rollout_controller.core.phases.leaving import promote, roll_back
 from rollout_controller.core.phases.preparing import prepare
@@ -63,7 +64,7 @@ def decide(
     )
     if brief and turn.status.reason is not None and not refresh_due(turn, turn.status):
         short = replace(turn, brief=True)
-        plan = finish(short, HANDLERS[short.status.phase](short))
+        plan = finish(short, sized(short, HANDLERS[short.status.phase](short)))
         if not plan.actions:
             return plan
-    return finish(turn, HANDLERS[turn.status.phase](turn))
+    return finish(turn, sized(turn, HANDLERS[turn.status.phase](turn)))

@@ -77,10 +77,36 @@ class GaugeReading:
 
 
 @dataclass(frozen=True)
+class WorkloadState:
+    """The workload behind a slot, as its controller reports it."""
+
+    name: str
+    replicas: int
+    """Pods asked for."""
+    ready: int
+    """Pods of the newest template that are available."""
+    old: int = 0
+    """Pods of an earlier template that are still there."""
+    current: bool = True
+    """Whether its controller has seen the newest spec; before that the counts are about an earlier one."""
+    note: str | None = None
+    """Our note of the replicas that we set last."""
+    trouble: str = ""
+    """What Kubernetes says is in the way, in its own words where it has some."""
+    document: Raw = field(default_factory=dict, repr=False)
+    """What it was read from."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether all its pods are of the newest template."""
+        return self.current and self.old == 0
+
+
+@dataclass(frozen=True)
 class SlotState:
     """What runs in a slot. `version` None: nothing, or not known; `failed`: the server's own words why a load failed.
 
-    `failed_version` says which version the failure is about.
+    `failed_version` says which version the failure is about, `failed_at` (seconds since 1970) since when, where it is known.
     """
 
     version: str | None = None
@@ -88,9 +114,12 @@ class SlotState:
     loading: str | None = None
     failed: str | None = None
     failed_version: str | None = None
+    failed_at: float | None = None
     warmed: str | None = None
     """The version whose warm-up request was answered."""
     problem: Unknown | None = None
+    workload: WorkloadState | Unknown | None = None
+    """None: the slot names no workload."""
 
 
 @dataclass(frozen=True)

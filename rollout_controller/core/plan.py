@@ -39,8 +39,25 @@ class WarmUp:
 
 
 @dataclass(frozen=True)
+class SetImage:
+    """Set the image of the slot's workload to that of `version`; idempotent, answered by later observations."""
+
+    slot: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Set the replicas of the slot's workload, with our note of it in the same patch."""
+
+    slot: str
+    replicas: int
+    note: str
+
+
+@dataclass(frozen=True)
 class Tell:
-    """Something people should hear about; told after everything else, never in the way. `dedup` makes it told once."""
+    """Something people should hear about; told after what moves traffic, never in the way. `dedup` makes it told once."""
 
     code: str
     sentence: str
@@ -48,7 +65,9 @@ class Tell:
     warning: bool = False
 
 
-Action = SetWeights | WriteStatus | LoadVersion | WarmUp | Tell
+Deed = LoadVersion | WarmUp | SetImage | Scale
+"""What is done to a slot."""
+Action = SetWeights | WriteStatus | Deed | Tell
 
 
 @dataclass(frozen=True)

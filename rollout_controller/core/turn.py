@@ -11,8 +11,8 @@ from rollout_controller.api.policy import PolicySpec
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Attempt, Phase, Reason, RolloutStatus, SlotStatus, SlotWeight
 from rollout_controller.core.conditions import conditions
-from rollout_controller.core.observation import Mark, Observation, RouteState, SlotState, Unknown
-from rollout_controller.core.plan import LoadVersion, Plan, SetWeights, Tell, WarmUp, WriteStatus
+from rollout_controller.core.observation import Mark, Observation, RouteState, SlotState, Unknown, WorkloadState
+from rollout_controller.core.plan import Deed, Plan, SetWeights, Tell, WriteStatus
 from rollout_controller.core.states import ON_TRAFFIC, RESTING, Event, transition
 
 REFRESH_S = 30.0
@@ -149,6 +149,7 @@ def slots_of(turn: Turn, status: RolloutStatus) -> dict[str, SlotStatus]:
     slots = {}
     for name in turn.rollout.spec.slots:
         state = turn.seen.slots.get(name, SlotState())
+        pods = state.workload if isinstance(state.workload, WorkloadState) else None
         observed = route.weights.get(name) if isinstance(route, RouteState) else None
         now = (
             turn.version_in(name),
@@ -156,20 +157,48 @@ def slots_of(turn: Turn, status: RolloutStatus) -> dict[str, SlotStatus]:
             desired.get(name),
             observed,
             None if isinstance(state.problem, Unknown) else state.ready,
-            state.failed or (state.problem.sentence if state.problem else ""),
+            pods.replicas if pods else None,
+            pods.ready if pods else None,
+            _message(state),
         )
         before = status.slots.get(name)
         if before is not None and now == _slot_now(before):
             slots[name] = before  # one copy in memory, and quick to compare
         else:
-            version, role, want, have, ready, message = now
-            weight = SlotWeight(desired=want, observed=have)
-            slots[name] = SlotStatus(version=version, role=role, weight=weight, ready=ready, message=message)
+            version, role, want, have, ready, replicas, up, message = now
+            slots[name] = SlotStatus(
+                version=version,
+                role=role,
+                weight=SlotWeight(desired=want, observed=have),
+                ready=ready,
+                replicas=replicas,
+                ready_replicas=up,
+                message=message,
+            )
     return slots
 
 
 def _slot_now(slot: SlotStatus) -> tuple[object, ...]:
-    return slot.version, slot.role, slot.weight.desired, slot.weight.observed, slot.ready, slot.message
+    weight = slot.weight
+    return (
+        slot.version,
+        slot.role,
+        weight.desired,
+        weight.observed,
+        slot.ready,
+        slot.replicas,
+        slot.ready_replicas,
+        slot.message,
+    )
+
+
+def _message(state: SlotState) -> str:
+    """What there is to say about a slot: why a version did not come up, what cannot be read, what is in its pods' way."""
+    if state.failed or state.problem is not None:
+        return state.failed or (state.problem.sentence if state.problem else "")
+    if isinstance(state.workload, Unknown):
+        return state.workload.sentence
+    return state.workload.trouble if state.workload is not None else ""
 
 
 @dataclass(frozen=True)
@@ -181,7 +210,7 @@ class Decision:
     look_again: float
     move: SetWeights | None = None
     back: bool = False
-    does: tuple[LoadVersion | WarmUp, ...] = ()
+    does: tuple[Deed, ...] = ()
     tells: tuple[Tell, ...] = ()
 
 
@@ -226,4 +255,4 @@ def finish(turn: Turn, decision: Decision) -> Plan:
     writes = (WriteStatus(),) if write else ()
     ordered = (*moves, *writes) if decision.back else (*writes, *moves)
     tells = tuple(tell for tell in decision.tells if tell.code != said)
-    return Plan(status, (*ordered, *decision.does, *tells), decision.look_again, reason)
+    return Plan(status, (*ordered, *tells, *decision.does), decision.look_again, reason)

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from rollout_controller.api.names import Raw
 from rollout_controller.api.policy import LABEL_PATTERN, ErrorRate, Judge, PolicySpec, Slo, Tolerance
 from rollout_controller.api.quantities import DURATION_PATTERN, PERCENT_PATTERN
-from rollout_controller.api.rollout import NAME_PATTERN, Deploy, RolloutSpec
+from rollout_controller.api.rollout import LEAST_IDLE_S, NAME_PATTERN, Deploy, RolloutSpec, Scale
 from rollout_controller.api.status import RolloutStatus
 
 Place = tuple[type[BaseModel], str]
@@ -136,6 +136,8 @@ POLICY_RULES: Mapping[Place, tuple[Rule, ...]] = {
     },
 }
 
+_WORKLOADS = "self.slots.all(n, has(self.slots[n].workload))"
+
 ROLLOUT_RULES: Mapping[Place, tuple[Rule, ...]] = {
     (RolloutSpec, "slots"): (
         Rule("self.size() == 2", "exactly two slots, for example blue and green"),
@@ -147,12 +149,40 @@ ROLLOUT_RULES: Mapping[Place, tuple[Rule, ...]] = {
             f"self.all(a, self.all(b, a == b || self[a].host != self[b].host || {_subset('a')} != {_subset('b')}))",
             "both slots have the same host; two different hosts (or subsets): traffic is shifted between them",
         ),
+        Rule(
+            "self.all(a, self.all(b, a == b || !has(self[a].workload) || !has(self[b].workload)"
+            " || self[a].workload != self[b].workload))",
+            "both slots have the same workload; a workload of its own for each slot",
+        ),
+    ),
+    (RolloutSpec, ""): (
+        Rule(
+            f"!has(self.deploy) || !has(self.deploy.image) || {_WORKLOADS}",
+            "deploy.image is given, and a slot has no workload; for example workload: {kind: Deployment, name: triton-blue}",
+        ),
+        Rule(
+            f"!has(self.scale) || {_WORKLOADS}",
+            "scale is given, and a slot has no workload; for example workload: {kind: Deployment, name: triton-blue}",
+        ),
+        Rule(
+            "!has(self.deploy) || !has(self.deploy.modelRepository) || !has(self.scale) || !has(self.scale.canary)"
+            " || self.scale.canary != 'weight'",
+            "scale.canary is weight with deploy.modelRepository: pods that come later would not have the version;"
+            " canary: full, or leave it out",
+        ),
+    ),
+    (Scale, "idleAfter"): (
+        Rule(
+            f"!{_computable('self')} || {_seconds('self')} >= duration('{LEAST_IDLE_S:g}s')",
+            f"at least {LEAST_IDLE_S:g}s: a route needs that long to reach every proxy",
+        ),
     ),
     (Deploy, ""): (
         Rule(
             "!has(self.image) || !has(self.modelRepository)",
             "both image and modelRepository are given; give one of them, or none for external",
         ),
+        Rule("!has(self.container) || has(self.image)", "container is given without image; together with image, or not at all"),
     ),
     (Deploy, "image"): (
         Rule("self.contains('{version}')", "the image does not hold {version}; for example 'registry/triton:{version}'"),
@@ -160,8 +190,6 @@ ROLLOUT_RULES: Mapping[Place, tuple[Rule, ...]] = {
 }
 
 NOT_YET: Mapping[Place, str] = {
-    (Deploy, "image"): "deploying an image is not part of this version yet; modelRepository, or none for external",
-    (RolloutSpec, "scale"): "scaling is not part of this version yet; leave it out",
     (PolicySpec, "compareToStable"): "the comparison to stable is not part of this version yet; leave it out",
 }
 """Fields that `api` refuses for now, whatever is in them. A test fails when it no longer does."""

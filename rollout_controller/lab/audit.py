@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 Call = tuple[str, str]
-"""Verb and resource: `("patch", "virtualservices")`, `("update", "tritonrollouts/status")`; a path where it is no resource."""
+"""Verb and resource: `("patch", "virtualservices")`, `("patch", "tritonrollouts/status")`; a path where it is no resource."""
 
 
 class Audit:

@@ -22,7 +22,7 @@ from rollout_controller.lab.kube import Kube
 from rollout_controller.lab.kube_api import KubeRefused
 from tests.contract import documents
 from tests.play import KEY, Play
-from tests.support.bad_documents import BAD, NOT_YET, Bad
+from tests.support.bad_documents import BAD, Bad
 from tests.support.chart import CHART, apply_crds
 from tests.world import Behaviour, World
 
@@ -77,7 +77,7 @@ def test_what_we_ship_is_taken_as_it_is(api: Kube, path: Path) -> None:
         api.api.call("POST", target, document, query={"dryRun": "All", "fieldValidation": "Strict"})
 
 
-@pytest.mark.parametrize("bad", [*BAD, *NOT_YET], ids=str)
+@pytest.mark.parametrize("bad", BAD, ids=str)
 def test_what_can_never_work_is_refused_in_words(api: Kube, bad: Bad) -> None:
     document = bad.document(NAMESPACE)
     with pytest.raises(KubeRefused) as caught:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 
 from rollout_controller import mesh
@@ -16,10 +17,14 @@ from rollout_controller.cluster import kubernetes
 from rollout_controller.cluster.kubernetes import KubernetesStore
 from rollout_controller.cluster.official import OfficialTransport
 from rollout_controller.cluster.store import (
+    EVENT,
+    LEASE,
     POLICY,
     ROLLOUT,
     VIRTUAL_SERVICE,
+    AlreadyExists,
     Conflict,
+    Kind,
     NotFound,
     Refused,
     StoreError,
@@ -28,7 +33,8 @@ from rollout_controller.cluster.store import (
 from rollout_controller.cluster.transport import Answer
 from rollout_controller.lab.kube import Kube
 from tests.contract.documents import policy, rollout, virtual_service
-from tests.support.crds import loose_crd
+from tests.support.crds import CRDS
+from tests.support.fault_server import kubeconfig
 from tests.support.watching import soon, watched
 
 pytestmark = pytest.mark.cluster
@@ -37,7 +43,7 @@ KEY = "triton"
 
 @pytest.fixture
 def connect(kube: Kube) -> Iterator[Callable[[Path], OfficialTransport]]:
-    kube.apply(*(loose_crd(kind) for kind in (ROLLOUT, POLICY)))
+    kube.apply(CRDS)
     opened: list[OfficialTransport] = []
 
     def connect(kubeconfig: Path) -> OfficialTransport:
@@ -101,14 +107,17 @@ def test_a_name_of_an_annotation_that_cannot_be_is_refused_with_the_field(
 
 def test_a_number_that_the_server_writes_otherwise_is_still_the_same(store: KubernetesStore, namespace: str) -> None:
     """The server compares what is written: 0.00001 and 1e-05 are two texts, and the same number."""
-    key = Key(namespace, "balanced")
-    small = policy(namespace) | {"spec": {"odd": [0.00001, 1e21, 1.5]}}
-    made = store.create(POLICY, small)
-    test = {"op": "test", "path": "/spec/odd", "value": made["spec"]["odd"]}
-    patched = store.patch(POLICY, key, [test, {"op": "add", "path": "/spec/odd/0", "value": 7}])
-    assert patched["spec"]["odd"] == [7, 0.00001, 1e21, 1.5]
+    key = Key(namespace, KEY)
+    document = virtual_service(namespace)
+    fault = {"abort": {"httpStatus": 500, "percentage": {"value": 0.00001}}}
+    document["spec"]["http"][0]["fault"] = fault
+    made = store.create(VIRTUAL_SERVICE, document)
+    test = {"op": "test", "path": "/spec/http/0/fault", "value": made["spec"]["http"][0]["fault"]}
+    patched = store.patch(VIRTUAL_SERVICE, key, [test, {"op": "replace", "path": "/spec/http/0/route/0/weight", "value": 7}])
+    assert (patched["spec"]["http"][0]["fault"], patched["spec"]["http"][0]["route"][0]["weight"]) == (fault, 7)
+    other = {**test, "value": {"abort": {"httpStatus": 500, "percentage": {"value": 0.00002}}}}
     with pytest.raises(Conflict):
-        store.patch(POLICY, key, [test, {"op": "add", "path": "/spec/odd/0", "value": 8}])
+        store.patch(VIRTUAL_SERVICE, key, [other, {"op": "replace", "path": "/spec/http/0/route/0/weight", "value": 8}])
 
 
 # size
@@ -224,6 +233,19 @@ def test_pages_that_expire_while_they_are_read_are_read_anew(
 
 # rights
 
+
+def test_a_server_with_anothers_certificate_and_a_user_with_a_wrong_token_are_told(
+    kube: Kube, connect: Callable[[Path], OfficialTransport], tmp_path: Path
+) -> None:
+    config = kubeconfig(tmp_path / "config", kube.url, **{"certificate-authority": certifi.where()})
+    with pytest.raises(Unavailable, match="certificate that is not trusted"):
+        KubernetesStore(connect(config)).list(POLICY)
+    config = kubeconfig(tmp_path / "config", kube.url, token="wrong", **{"certificate-authority": str(kube.ca)})
+    with pytest.raises(Refused, match="credentials are missing, wrong or expired") as caught:
+        KubernetesStore(connect(config)).list(POLICY)
+    assert "token" not in str(caught.value)
+
+
 VERBS: list[tuple[str, Callable[[KubernetesStore, str], object]]] = [
     ("verb get on tritonrollouts.rollouts.triton.dev in namespace", lambda s, ns: s.get(ROLLOUT, Key(ns, "resnet50"))),
     ("verb list on tritonrollouts.rollouts.triton.dev in all namespaces", lambda s, _ns: s.list(ROLLOUT)),
@@ -300,11 +322,39 @@ def test_a_cache_without_rights_says_so_and_starts_when_they_come(
         seen.holds(lambda: {item["metadata"]["name"]: item for item in store.list(POLICY, namespace).items})
 
 
+def test_kinds_that_the_server_has_of_its_own_are_whole_documents(store: KubernetesStore, namespace: str) -> None:
+    """Their lists leave apiVersion and kind out of the items."""
+    metadata = {"name": "lease", "namespace": namespace}
+    spec = {"holderIdentity": "a", "leaseDurationSeconds": 4, "renewTime": "2026-01-01T00:00:00.000000Z"}
+    made = store.create(LEASE, {"apiVersion": LEASE.api_version, "kind": "Lease", "metadata": metadata, "spec": spec})
+    assert store.get(LEASE, Key(namespace, "lease")) == made
+    listing = store.list(LEASE, namespace)
+    assert listing.items == (made,)
+    taken = store.replace(LEASE, {**made, "spec": {**spec, "holderIdentity": "b"}})
+    with pytest.raises(Conflict):
+        store.replace(LEASE, {**made, "spec": {**spec, "holderIdentity": "c"}})
+    assert next(store.watch(LEASE, namespace, listing.resource_version, 5)).document == taken
+    event = {
+        "apiVersion": EVENT.api_version,
+        "kind": "Event",
+        "metadata": {"name": "resnet50.1", "namespace": namespace},
+        "eventTime": "2026-01-01T00:00:00.000000Z",
+        "type": "Warning",
+        "reason": "RolledBack",
+        "action": "Rollout",
+        "note": "Grüße <b>",
+        "reportingController": "rollouts.triton.dev/controller",
+        "reportingInstance": "test",
+        "regarding": {"apiVersion": ROLLOUT.api_version, "kind": ROLLOUT.name, "name": "resnet50", "namespace": namespace},
+    }
+    assert store.create(EVENT, event)["note"] == "Grüße <b>"
+    with pytest.raises(AlreadyExists):
+        store.create(EVENT, event)
+
+
 def test_a_kind_that_the_server_does_not_know_is_told_from_an_object_that_is_not_there(
     store: KubernetesStore, namespace: str
 ) -> None:
-    from rollout_controller.cluster.store import Kind  # noqa: PLC0415
-
     for kind in (Kind("example.com/v1", "Nothing", "nothings"), Kind("apps/v1", "Nothing", "nothings")):
         for call in (lambda kind=kind: store.get(kind, Key(namespace, "a")), lambda kind=kind: store.list(kind)):
             with pytest.raises(StoreError, match="custom resource definitions") as caught:

@@ -11,7 +11,8 @@ import pytest
 
 from rollout_controller.api.meta import ANNOTATION_VERSION
 from rollout_controller.lab.kube import Kube
-from tests.support.replicas import READS, Replica, Stage, stage
+from tests.support.controller_process import READS
+from tests.support.replicas import Replica, Stage, stage
 from tests.support.watching import soon
 from tests.unit.triton.wire_triton import WireTriton, serve
 
@@ -136,7 +137,7 @@ def test_an_api_server_that_hangs_ends_the_leader(scene: Stage) -> None:
 
 def test_an_attempt_goes_on_where_it_was(kube: Kube, namespace: str, tmp_path: Path) -> None:
     """The same attempt, step and traffic after each hand-over, and nothing is begun anew."""
-    with serve(WireTriton()) as triton, stage(kube, namespace, tmp_path, triton={"url": triton.url + "/{host}"}) as scene:
+    with serve(WireTriton()) as triton, stage(kube, namespace, tmp_path, triton={"urls": both(triton)}) as scene:
         leader, _ = scene.two()
         document = scene.kube.api.path_of(_rollout(scene), namespace)
         patch = {"metadata": {"annotations": {ANNOTATION_VERSION: "2"}}}
@@ -153,6 +154,10 @@ def test_an_attempt_goes_on_where_it_was(kube: Kube, namespace: str, tmp_path: P
                 name: before[name] for name in ("id", "step", "startedAt", "weight")
             }
             assert scene.weights() == (90, 10)
+
+
+def both(triton: WireTriton) -> dict[str, str]:
+    return {"triton-blue": triton.url, "triton-green": triton.url}
 
 
 def _rollout(scene: Stage) -> dict[str, object]:

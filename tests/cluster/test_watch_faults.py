@@ -18,6 +18,7 @@ from rollout_controller.cluster import kubernetes_watch
 from rollout_controller.cluster.kubernetes import KubernetesStore
 from rollout_controller.cluster.official import OfficialTransport
 from rollout_controller.cluster.store import VIRTUAL_SERVICE, Expired, Kind, StoreError
+from rollout_controller.controller.retry import Retry
 from rollout_controller.lab.kube import Kube
 from tests.contract.documents import virtual_service
 from tests.support.fault_server import FaultServer, Reply, fault_server, kubeconfig
@@ -41,7 +42,9 @@ class Place:
         self.direct, self.through = KubernetesStore(self.transports[0]), KubernetesStore(self.transports[1], timeout_s=4)
 
     def truth(self) -> dict[str, Raw]:
-        return {item["metadata"]["name"]: item for item in self.direct.list(VIRTUAL_SERVICE, self.namespace).items}
+        retry = Retry(attempts=100, within_s=30)  # an API server that has just started is not quite there
+        listing = retry("list", lambda: self.direct.list(VIRTUAL_SERVICE, self.namespace))
+        return {item["metadata"]["name"]: item for item in listing.items}
 
     def write(self, *names: str) -> None:
         """Makes them, or changes them where they are."""
@@ -124,10 +127,10 @@ def test_changes_while_connections_are_cut_again_and_again(place: Place, seen: W
 @pytest.mark.parametrize(
     ("mode", "said"),
     [
-        ("swallow", "does not take connections in time|did not answer in time|cannot be trusted"),
-        ("slow", "does not take connections in time|did not answer in time|cannot be trusted"),
+        ("swallow", "does not take connections in time|did not answer in time"),
+        ("slow", "does not take connections in time|did not answer in time"),
         ("refuse", "cannot be reached"),
-        ("reset", "cut its answer|cannot be reached|reset"),
+        ("reset", "cut its answer|cannot be reached|cut the connection"),
     ],
 )
 def test_an_outage_is_told_while_it_lasts_and_over_when_it_is(place: Place, seen: Watched, mode: Mode, said: str) -> None:
@@ -140,7 +143,7 @@ def test_an_outage_is_told_while_it_lasts_and_over_when_it_is(place: Place, seen
     soon(lambda: seen.age > 4)
     place.proxy.set("pass")
     seen.holds(place.truth)
-    assert seen.age < 4
+    soon(lambda: seen.age < 4)
 
 
 @pytest.mark.cluster

@@ -15,11 +15,11 @@ from rollout_controller.cluster.codec import PLAIN, Codec, quick
 from rollout_controller.cluster.kubernetes import KubernetesStore
 from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.official import OfficialTransport
-from rollout_controller.cluster.store import POLICY, ROLLOUT, Kind, NotFound, ObjectStore
+from rollout_controller.cluster.store import POLICY, Kind, NotFound, ObjectStore
 from rollout_controller.cluster.transport import Transport
 from rollout_controller.controller.retry import Retry
 from tests.contract.documents import policy
-from tests.support.crds import loose_crd
+from tests.support.crds import CRDS
 
 
 class Backend:
@@ -74,7 +74,7 @@ class MakesNamespaces(KubernetesStore):
 def kubernetes(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """A real API server, as a user who may do everything."""
     kube = request.getfixturevalue("kube")
-    kube.apply(*(loose_crd(kind) for kind in (ROLLOUT, POLICY)))
+    kube.apply(CRDS)
     opened: list[OfficialTransport] = []
 
     def connect() -> ObjectStore:

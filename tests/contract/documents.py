@@ -48,3 +48,24 @@ def virtual_service(namespace: str, name: str = "triton", blue: int = 100, green
             ],
         },
     }
+
+
+def told(namespace: str, name: str, about: str) -> Raw:
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": namespace},
+        "eventTime": "2026-01-31T13:00:00.000000Z",
+        "reportingController": "rollouts.triton.dev/rollout-controller",
+        "reportingInstance": "one",
+        "action": "Told",
+        "reason": "Promoted",
+        "note": "Version 2 on green has all traffic.",
+        "type": "Normal",
+        "regarding": {
+            "apiVersion": "rollouts.triton.dev/v1alpha1",
+            "kind": "TritonRollout",
+            "name": about,
+            "namespace": namespace,
+        },
+    }

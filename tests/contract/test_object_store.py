@@ -11,6 +11,7 @@ import pytest
 
 from rollout_controller.api.names import Key, Raw
 from rollout_controller.cluster.store import (
+    EVENT,
     POLICY,
     ROLLOUT,
     VIRTUAL_SERVICE,
@@ -21,10 +22,11 @@ from rollout_controller.cluster.store import (
     NotFound,
     ObjectStore,
     Refused,
+    SelectingStore,
     WatchEvent,
 )
 from tests.contract.conftest import Backend
-from tests.contract.documents import policy, rollout, virtual_service
+from tests.contract.documents import policy, rollout, told, virtual_service
 
 WEIGHT = "/spec/http/0/route/0/weight"
 
@@ -91,6 +93,16 @@ def test_a_list_holds_one_namespace_or_all(store: ObjectStore, namespace: str) -
     everywhere = {(d["metadata"]["namespace"], d["metadata"]["name"]) for d in store.list(POLICY).items}
     assert {(namespace, "one"), (f"{namespace}-b", "two")} <= everywhere
     assert store.list(POLICY, f"{namespace}-c").items == ()
+
+
+def test_documents_are_picked_by_their_fields(store: SelectingStore, namespace: str) -> None:
+    for name, about in (("a", "resnet50"), ("b", "bert"), ("c", "resnet50")):
+        store.create(EVENT, told(namespace, name, about))
+    picked = store.select(EVENT, namespace, {"regarding.name": "resnet50"})
+    assert [found["metadata"]["name"] for found in picked] == ["a", "c"]
+    assert [found["metadata"]["name"] for found in store.select(EVENT, namespace, {"metadata.name": "b"})] == ["b"]
+    both = {"regarding.name": "resnet50", "metadata.name": "b"}
+    assert store.select(EVENT, namespace, both) == store.select(EVENT, f"{namespace}-c", {"regarding.name": "resnet50"}) == ()
 
 
 def test_a_deleted_document_is_gone_and_its_name_free_for_another(store: ObjectStore, namespace: str) -> None:

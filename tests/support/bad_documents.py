@@ -18,6 +18,7 @@ TOO_LONG = "a step cannot hold at least longer than at most; minHold (hold.min) 
 TWO_SLOTS = "exactly two slots, for example blue and green"
 GUARD: Raw = {"name": "gpu", "source": "dcgm", "above": "90%"}
 LATENCY: Raw = {"name": "latency", "source": "envoy", "latency": {"max": "100ms"}}
+WORKLOADS: Raw = {slot: {"host": slot, "workload": {"name": f"triton-{slot}"}} for slot in ("blue", "green")}
 ERRORS: Raw = {"name": "errors", "source": "envoy", "errorRate": {"max": "1%"}}
 
 
@@ -153,14 +154,39 @@ BAD = (
         deploy={"image": "triton:1"},
     ),
     _rollout("spec.deploy.timeout", DURATION, deploy={"timeout": "10"}),
-)
-
-NOT_YET = (
     _rollout(
-        "spec.deploy.image",
-        "deploying an image is not part of this version yet; modelRepository, or none for external",
+        "spec.deploy",
+        "container is given without image; together with image, or not at all",
+        deploy={"container": "triton"},
+    ),
+    _rollout(
+        "spec",
+        "deploy.image is given, and a slot has no workload; for example workload: {kind: Deployment, name: triton-blue}",
         deploy={"image": "triton:{version}"},
     ),
-    _rollout("spec.scale", "scaling is not part of this version yet; leave it out", scale={"idle": 0}),
+    _rollout(
+        "spec",
+        "scale is given, and a slot has no workload; for example workload: {kind: Deployment, name: triton-blue}",
+        scale={"idle": 0},
+    ),
+    _rollout(
+        "spec.slots",
+        "both slots have the same workload; a workload of its own for each slot",
+        slots={slot: {"host": slot, "workload": {"name": "triton"}} for slot in ("blue", "green")},
+    ),
+    _rollout(
+        "spec",
+        "scale.canary is weight with deploy.modelRepository: pods that come later would not have the version;"
+        " canary: full, or leave it out",
+        deploy={"modelRepository": {"model": "resnet50"}},
+        slots=WORKLOADS,
+        scale={"canary": "weight"},
+    ),
+    _rollout(
+        "spec.scale.idleAfter",
+        "at least 10s: a route needs that long to reach every proxy",
+        slots=WORKLOADS,
+        scale={"idleAfter": "9s"},
+    ),
+    _rollout("spec.scale.idleAfter", DURATION, slots=WORKLOADS, scale={"idleAfter": "10"}),
 )
-"""Rows to take out together with their rows in crd/rules.py."""

@@ -1,25 +1,8 @@
-"""Custom resource definitions for tests of the store: of our kinds, taking any fields."""
+"""The custom resource definitions that the chart installs."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
-from rollout_controller.cluster.store import Kind
-
-
-def loose_crd(kind: Kind) -> dict[str, Any]:
-    """With the status subresource where the kind has one."""
-    group, version = kind.api_version.split("/")
-    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    served = {"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": anything}}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{kind.plural}.{group}"},
-        "spec": {
-            "group": group,
-            "scope": "Namespaced",
-            "names": {"plural": kind.plural, "kind": kind.name, "listKind": f"{kind.name}List"},
-            "versions": [{**served, "subresources": {"status": {}}} if kind.status else served],
-        },
-    }
+CRDS = Path(__file__).parents[2] / "helm" / "rollout-controller" / "crds"
+"""For `kube.apply`. An API server that several tests share gets them anew from each: one of them tries older ones."""

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import urllib.error
-import urllib.request
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from signal import Signals
 from typing import Any
 
 import yaml
-from prometheus_client.parser import text_string_to_metric_families
 
 from rollout_controller.api.names import Raw
 from rollout_controller.cluster.kubernetes import KubernetesStore
@@ -24,13 +15,10 @@ from rollout_controller.cluster.official import OfficialTransport
 from rollout_controller.lab.kube import Kube
 from tests.contract.documents import policy, rollout, virtual_service
 from tests.support.chart import install_chart
+from tests.support.controller_process import START_S, ControllerProcess
 from tests.support.watching import soon
 
-ROOT = Path(__file__).parents[2]
 RBAC = "rbac.authorization.k8s.io"
-READS = frozenset({"get", "list", "watch"})
-START_S = 60.0
-"""A machine that tests and builds beside it needs this long for a second of imports."""
 
 
 def binding(user: str, role: Raw) -> Raw:
@@ -45,90 +33,24 @@ def binding(user: str, role: Raw) -> Raw:
     }
 
 
-class Replica:
-    """One `rollouts controller --config FILE`, as its own user `NAMESPACE-NAME`."""
+class Replica(ControllerProcess):
+    """One controller of a stage, as its own user `NAMESPACE-NAME`."""
 
     def __init__(self, stage: Stage, name: str) -> None:
-        self.stage, self.user = stage, f"{stage.namespace}-{name}"
-        self.kubeconfig = stage.kube.user(self.user, namespace=stage.namespace)
-        stage.kube.apply(*(binding(self.user, role) for role in stage.roles))
-        self.log_file = stage.folder / f"{self.user}.log"
-        command = [sys.executable, "-m", "rollout_controller", "--kubeconfig", str(self.kubeconfig), "controller"]
-        command += ["--config", str(stage.config), "--log-format", "json"]
-        environment = {name: value for name, value in os.environ.items() if name != "ROLLOUTS_LOCAL"}
-        with self.log_file.open("ab") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, stderr=log, stdout=log, env=environment)
+        user = f"{stage.namespace}-{name}"
+        kubeconfig = stage.kube.user(user, namespace=stage.namespace)
+        stage.kube.apply(*(binding(user, role) for role in stage.roles))
+        super().__init__(stage.kube, user, kubeconfig, stage.config, stage.folder / f"{user}.log")
         stage.replicas.append(self)
-
-    # --- what it says --------------------------------------------------------------------------------------------
-
-    def log(self) -> list[dict[str, Any]]:
-        lines = []
-        for line in self.log_file.read_text(errors="replace").splitlines():
-            try:
-                lines.append(json.loads(line))
-            except ValueError:
-                lines.append({"event": line})
-        return lines
-
-    def said(self, event: str) -> dict[str, Any] | None:
-        """The last log line with this text."""
-        return next((line for line in reversed(self.log()) if line["event"].startswith(event)), None)
-
-    def get(self, path: str) -> tuple[int, str]:
-        """Status and body; 0: no answer."""
-        started = self.said("started")
-        if started is None:
-            return 0, "not started"
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{started['metrics_port']}{path}", timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-        except OSError as error:
-            return 0, str(error)
-
-    def leads(self) -> bool:
-        """As its metric has it."""
-        status, text = self.get("/metrics")
-        families = text_string_to_metric_families(text) if status == 200 else ()
-        return any(s.name == "rollout_controller_leader" and s.value == 1 for f in families for s in f.samples)
-
-    def acts(self) -> bool:
-        return self.said("acting") is not None
-
-    def ready(self) -> bool:
-        return self.get("/readyz")[0] == 200
-
-    def wait_ready(self) -> None:
-        soon(self.ready, START_S, lambda: f"{self.get('/readyz')}\n{self.log_file.read_text()[-3000:]}")
-
-    def wait_acting(self) -> None:
-        soon(self.acts, START_S, lambda: self.log_file.read_text()[-3000:])
-
-    def writes(self) -> Counter[tuple[str, str]]:
-        """What it asked the API server to change so far, but for the Lease."""
-        calls = self.stage.kube.calls(self.user)
-        return Counter({c: n for c, n in calls.items() if c[0] not in READS and c[1] != "leases"})
-
-    # --- what is done to it --------------------------------------------------------------------------------------
-
-    def send(self, number: Signals) -> None:
-        self.process.send_signal(number)
-
-    def end(self, number: Signals = Signals.SIGTERM, within_s: float = 40.0) -> int:
-        """Its exit code."""
-        self.send(number)
-        return self.process.wait(within_s)
 
 
 class Stage:
     """A namespace with the chart in it, a rollout at rest, its policy and its route; controllers come when they are asked for."""
 
-    def __init__(self, kube: Kube, namespace: str, folder: Path, **config: Any) -> None:
+    def __init__(self, kube: Kube, namespace: str, folder: Path, values: Raw | None = None, **config: Any) -> None:
         self.kube, self.namespace, self.folder = kube, namespace, folder
         self.replicas: list[Replica] = []
-        installed = install_chart(kube, {"namespaces": [namespace]}, name="controller", namespace=namespace)
+        installed = install_chart(kube, {"namespaces": [namespace], **(values or {})}, name="controller", namespace=namespace)
         self.roles = [document for document in installed.documents if document["kind"] == "Role"]
         here = {
             "prometheus": {"url": "http://127.0.0.1:9", "window": "2s", "lag": "1s"},
@@ -191,17 +113,14 @@ class Stage:
 
     def close(self) -> None:
         for replica in self.replicas:
-            if replica.process.poll() is None:
-                replica.send(Signals.SIGCONT)
-                replica.process.kill()
-                replica.process.wait(10)
+            replica.close()
         self._transport.close()
 
 
 @contextmanager
-def stage(kube: Kube, namespace: str, folder: Path, **config: Any) -> Iterator[Stage]:
-    """With its documents; no process is left at the end."""
-    made = Stage(kube, namespace, folder, **config)
+def stage(kube: Kube, namespace: str, folder: Path, values: Raw | None = None, **config: Any) -> Iterator[Stage]:
+    """With its documents; no process is left at the end. `values`: of the chart; `config`: over what it makes of them."""
+    made = Stage(kube, namespace, folder, values, **config)
     made.apply()
     try:
         yield made

@@ -69,6 +69,7 @@ metrics:
   host: 0.0.0.0
   port: {{ .Values.metrics.port }}
 lease: {{- toYaml $lease | nindent 2 }}
+workloads: {{- toYaml .Values.workloads | nindent 2 }}
 namespaces: {{ toJson .Values.namespaces }}
 {{- end }}
 

@@ -7,7 +7,7 @@ from rollout_controller.api.status import Outcome
 from rollout_controller.core.explain import phase as explain
 from rollout_controller.core.observation import Unknown
 from rollout_controller.core.phases.endings import record, refuse_command
-from rollout_controller.core.phases.traffic import GIVE_UP_S
+from rollout_controller.core.phases.steps import GIVE_UP_S
 from rollout_controller.core.states import Event
 from rollout_controller.core.turn import RESTING_LOOK_S, Decision, Turn
 

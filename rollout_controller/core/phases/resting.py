@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from rollout_controller.api import images
 from rollout_controller.api.meta import ANNOTATION_VERSION, evolve
 from rollout_controller.api.status import Attempt, Phase, Reason, RolloutStatus
 from rollout_controller.core.explain import phase as explain
+from rollout_controller.core.explain.pods import slot_problem
 from rollout_controller.core.observation import RouteState, SlotState, Unknown
 from rollout_controller.core.phases.endings import at, refuse_command
-from rollout_controller.core.plan import LoadVersion
+from rollout_controller.core.plan import Deed, LoadVersion, SetImage
 from rollout_controller.core.states import Event
 from rollout_controller.core.turn import RESTING_LOOK_S, Decision, Turn
 
-BLOCKS = frozenset({"RouteUnreadable", "RolesUnclear", "PolicyInvalid"})
+BLOCKS = frozenset({"RouteUnreadable", "RolesUnclear", "PolicyInvalid", "SlotInvalid"})
 """Reasons of a Stalled that ends when its cause does."""
 
 
@@ -94,6 +96,9 @@ def _begin(turn: Turn) -> Decision:
         return Decision(turn.go(Event.ALREADY_SERVED, **echo), reason, turn.now + RESTING_LOOK_S, tells=(turn.tell(reason),))
     if turn.policy is None:
         return _blocked(turn, explain.policy_problem(turn.policy_problem))
+    for name, state in turn.seen.slots.items():
+        if state.problem is not None and state.problem.code in ("invalid", "refused"):
+            return _blocked(turn, slot_problem(name, state.problem.sentence))
     number = turn.status.attempt_count + 1
     slot = turn.rollout.spec.other(turn.stable)
     attempt = Attempt(
@@ -101,5 +106,14 @@ def _begin(turn: Turn) -> Decision:
     )
     status = turn.go(Event.ASKED, **echo, attempt=attempt, attempt_count=number, judge=None, judge_written_at=None)
     reason = explain.preparing(version, slot, "asked for" + (f" by {request}" if request else ""))
-    does = (LoadVersion(slot, version),) if turn.rollout.spec.deploy.model_repository else ()
-    return Decision(status, reason, turn.now + 1.0, does=does, tells=(at(turn, status).tell(reason),))
+    return Decision(status, reason, turn.now + 1.0, does=_first_deed(turn, slot, version), tells=(at(turn, status).tell(reason),))
+
+
+def _first_deed(turn: Turn, slot: str, version: str) -> tuple[Deed, ...]:
+    """What is done at once; everything else, and whatever goes wrong with it, is for Preparing."""
+    deploy, state = turn.rollout.spec.deploy, turn.seen.slots.get(slot, SlotState())
+    if deploy.model_repository is not None:
+        return (LoadVersion(slot, version),)
+    if deploy.image is None or state.problem is not None or state.version == version:
+        return ()
+    return (SetImage(slot, version),) if images.is_image(images.image_of(deploy.image, version)) else ()

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from rollout_controller.api.meta import evolve
 from rollout_controller.api.policy import PolicySpec, Step
-from rollout_controller.api.status import Attempt, Outcome, Phase, Reason, StepDone, Verdict, VerdictKind
+from rollout_controller.api.status import Outcome, Phase, Reason, Verdict, VerdictKind
 from rollout_controller.core.explain import phase as explain
 from rollout_controller.core.guards import read_guards, tripped
 from rollout_controller.core.judge import StepView, assess
 from rollout_controller.core.observation import RouteState, SlotState, Unknown
 from rollout_controller.core.phases.endings import adopted_request, at, echoed, interrupted, leave, new_command, refused
+from rollout_controller.core.phases.steps import GIVE_UP_S, advance, current_step, next_weight, pause, pause_then
 from rollout_controller.core.states import Event
 from rollout_controller.core.turn import TRAFFIC_LOOK_S, Decision, Turn
 
@@ -22,8 +23,6 @@ LOST_S = 3.0
 """Seconds for which a slot may say that it does not run the version that is tried."""
 FIRST_WINDOWS_S = 5.0
 """After a step has begun: so long is it no news that nothing was seen of it yet."""
-GIVE_UP_S = 600.0
-"""Seconds without a usable policy or a readable route after which an attempt goes back."""
 
 
 def progress(turn: Turn) -> Decision:
@@ -48,7 +47,7 @@ def hold(turn: Turn) -> Decision:
     attempt = turn.attempt
     ends = attempt.pause_ends_at
     if ends is not None and turn.now >= ends:
-        if _pause_then(turn) == "Resume":
+        if pause_then(turn) == "Resume":
             return _resume(turn, to_next=attempt.resume_to == "next")
         return leave(turn, "RolledBack", explain.pause_ran_out(turn.now - (attempt.paused_at or turn.now)))
     reason = turn.status.reason or explain.paused("a person", attempt.weight, ends, "ended")
@@ -97,12 +96,14 @@ def _keep_canary(turn: Turn) -> tuple[Turn, Decision | None]:
 def _lost(turn: Turn) -> Reason | None:
     """The slot answers and says that it does not run the version that is being tried: who is sent there is not served.
 
-    A Triton that lost its model (restarted, unloaded by hand) answers 404, which no count of 5xx sees. A Triton that does
+    A Triton that lost its model (restarted, unloaded by hand) answers 404, which no count of 5xx sees. A workload whose image
+    somebody else set would be judged under a wrong name. A Triton that does
     not answer at all is left to the counts: a prober that cannot reach it is no evidence against the version.
     """
     attempt = turn.attempt
     state = turn.seen.slots.get(attempt.slot, SlotState())
-    if turn.rollout.spec.deploy.model_repository is None or state.problem is not None or state.loading is not None:
+    deploy = turn.rollout.spec.deploy
+    if (deploy.model_repository is None and deploy.image is None) or state.problem is not None or state.loading is not None:
         return None
     if state.version == attempt.version:
         return None
@@ -129,7 +130,7 @@ def _judged(turn: Turn) -> tuple[Turn, Verdict | None]:
         step=attempt.step,
         step_started_at=attempt.step_started_at,
         weight=attempt.weight,
-        next_weight=_next_weight(turn.policy, attempt.weight) or 100,
+        next_weight=next_weight(turn.policy, attempt.weight) or 100,
         planned_s=sum(turn.policy.max_hold(s) for s in turn.policy.steps),
     )
     said = status.verdicts if turn.brief else ()
@@ -222,7 +223,7 @@ def _go_on(turn: Turn) -> Decision:
     undecided = next((v for v in turn.status.verdicts if v.verdict is not VerdictKind.SATISFIED), None)
     requests = max((v.requests for v in turn.status.verdicts), default=0) - attempt.requests_before_step
     few = requests < policy.min_requests(step)
-    if attempt.go_full or (held >= minimum and undecided is None and not few and over is None):
+    if attempt.go_full or attempt.go_next or (held >= minimum and undecided is None and not few and over is None):
         return _step_done(turn, step, unproven=undecided is not None)
     if held >= maximum:
         return _out_of_time(turn, step, requests, over, undecided)
@@ -275,77 +276,13 @@ def _out_of_time(turn: Turn, step: Step, requests: int, over: str | None, undeci
 def _step_done(turn: Turn, step: Step, *, unproven: bool) -> Decision:
     """The step has what it needs: wait for a person if it says so, else go on."""
     attempt = turn.attempt
-    if step.pause is not None and not attempt.go_full and step.weight == attempt.weight:
+    if step.pause is not None and not (attempt.go_full or attempt.go_next) and step.weight == attempt.weight:
         reason = explain.reason("StepPause", f"{step.weight} % is done; the policy waits for a person here")
         return pause(turn, reason, to_next=True, for_s=step.pause.duration)
     return advance(turn, unproven=unproven)
 
 
-def advance(turn: Turn, *, unproven: bool) -> Decision:
-    """The next step, or the promotion after the last."""
-    attempt, policy = turn.attempt, turn.policy
-    assert policy is not None
-    started = attempt.step_started_at if attempt.step_started_at is not None else turn.now
-    done = StepDone(weight=attempt.weight, seconds=round(turn.now - started, 3), unproven=unproven)
-    attempt = evolve(attempt, steps_done=(*attempt.steps_done, done))
-    weight = _next_weight(policy, attempt.weight)
-    if weight is None:
-        status = turn.go(Event.LAST_STEP_DONE, attempt=attempt)
-        reason = explain.promoting(attempt.version, attempt.slot)
-        return Decision(status, reason, turn.now, move=turn.set_weights(status, reason))
-    return _to_weight(turn, attempt, 100 if attempt.go_full else weight, Event.STEP)
-
-
-def first_step(turn: Turn) -> Decision:
-    """The first traffic of an attempt."""
-    assert turn.policy is not None
-    return _to_weight(turn, turn.attempt, turn.policy.steps[0].weight, Event.READY)
-
-
-def _to_weight(turn: Turn, attempt: Attempt, weight: int, event: Event) -> Decision:
-    assert turn.policy is not None
-    weights = [step.weight for step in turn.policy.steps]
-    attempt = evolve(
-        attempt, step=weights.index(weight), weight=weight, weight_set_at=turn.now, step_started_at=None, unknown_since=None
-    )
-    status = turn.go(event, attempt=attempt)
-    reason = explain.step_begun(attempt.version, attempt.slot, weight, attempt.step + 1, len(weights))
-    tell = at(turn, status).tell(reason)
-    return Decision(status, reason, turn.now, move=turn.set_weights(status, reason), tells=(tell,))
-
-
-def current_step(policy: PolicySpec, weight: int) -> Step:
-    """The step of a weight; of the nearest lower one when the policy was edited in the meantime."""
-    lower = [step for step in policy.steps if step.weight <= weight]
-    return lower[-1] if lower else policy.steps[0]
-
-
-def _next_weight(policy: PolicySpec, weight: int) -> int | None:
-    return next((step.weight for step in policy.steps if step.weight > weight), None)
-
-
-# --- pauses and commands -------------------------------------------------------------------------------------
-
-
-def pause(turn: Turn, reason: Reason, *, to_next: bool, for_s: float | None = None) -> Decision:
-    """Hold the weight until a person goes on; bounded by `for_s`, else by the policy."""
-    bound = for_s if for_s is not None else turn.policy.paused.after if turn.policy else GIVE_UP_S
-    attempt = evolve(turn.attempt, paused_at=turn.now, pause_ends_at=turn.now + bound, resume_to="next" if to_next else "step")
-    status = turn.go(Event.PAUSE, attempt=attempt)
-    end = "resumed" if _pause_then(at(turn, status)) == "Resume" else "rolled back"
-    sentence = f"{reason.sentence} Paused at {attempt.weight} %; {end} by itself at {explain.end_of(bound, turn.now + bound)}."
-    reason = Reason(code=reason.code, sentence=sentence)
-    return Decision(status, reason, turn.now + TRAFFIC_LOOK_S, tells=(turn.tell(reason, warning=True),))
-
-
-def _pause_then(turn: Turn) -> str:
-    """What ends a pause that nobody ends: a step's own pause with a duration goes on, others do what the policy says."""
-    if turn.policy is None:
-        return "Rollback"
-    step = current_step(turn.policy, turn.attempt.weight)
-    if turn.attempt.resume_to == "next" and step.pause is not None and step.pause.duration is not None:
-        return "Resume"
-    return turn.policy.paused.then
+# --- commands ------------------------------------------------------------------------------------------------
 
 
 def _obey(turn: Turn, verb: str, ident: str) -> Decision:
@@ -356,7 +293,7 @@ def _obey(turn: Turn, verb: str, ident: str) -> Decision:
         return replace(decision, status=echoed(decision.status, verb, ident, decision.reason.sentence))
     if verb in {"promote", "promote-full"} and turn.policy is not None:
         full = verb == "promote-full"
-        turn = at(turn, evolve(turn.status, attempt=evolve(attempt, go_full=full)))
+        turn = at(turn, evolve(turn.status, attempt=evolve(attempt, go_full=full, go_next=True)))
         decision = advance(turn, unproven=True)
         return replace(decision, status=echoed(decision.status, verb, ident, decision.reason.sentence))
     why = "nothing is paused" if verb == "resume" else _no_such(verb)
@@ -383,6 +320,7 @@ def _resume(turn: Turn, *, to_next: bool) -> Decision:
     attempt = evolve(turn.attempt, paused_at=None, pause_ends_at=None, resume_to="step")
     resumed = at(turn, turn.go(Event.RESUME, attempt=attempt))
     if to_next:
+        resumed = at(resumed, evolve(resumed.status, attempt=evolve(attempt, go_next=True)))
         return advance(resumed, unproven=any(v.verdict is not VerdictKind.SATISFIED for v in turn.status.verdicts))
     assert turn.policy is not None
     weight = min(current_step(turn.policy, attempt.weight).weight, attempt.weight)

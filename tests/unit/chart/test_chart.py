@@ -232,8 +232,10 @@ def test_the_configuration_is_what_the_values_say() -> None:
         "triton": {"url": "http://{host}.{namespace}.svc:8000", "urls": {}},
         "metrics": {"host": "0.0.0.0", "port": 8080},
         "lease": {"name": "rollout-controller", "namespace": "rollout-system", "duration": "4s"},
+        "workloads": {"manage": False},
         "namespaces": [],
     }
+    assert config(render({"workloads": {"manage": True}}))["workloads"] == {"manage": True}
     documents = render({"namespaces": ["vision"], "triton": {"urls": {"triton-blue": "http://10.0.0.7:8000"}}})
     assert config(documents)["namespaces"] == ["vision"]
     assert config(documents)["triton"]["urls"] == {"triton-blue": "http://10.0.0.7:8000"}

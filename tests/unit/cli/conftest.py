@@ -2,100 +2,46 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from rollout_controller.api.names import Key, Raw
-from rollout_controller.cli.main import main
 from rollout_controller.cluster.local import LocalStore
-from rollout_controller.cluster.store import POLICY, ROLLOUT, Conflict
+from rollout_controller.cluster.store import POLICY
+from tests.support.shell import Shell
 from tests.unit.cli.gallery import POLICY as BALANCED
-from tests.unit.cli.gallery import SCENES
+
+
+@pytest.fixture(autouse=True)
+def nothing_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No documents and no kubeconfig but those of the test."""
+    for variable in ("ROLLOUTS_LOCAL", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
+    monkeypatch.chdir(tmp_path)
 
 
 @dataclass
-class Shell:
-    """Runs commands against DIR and plays the controller."""
+class LocalShell(Shell):
+    """On DIR/rollouts.db."""
 
-    directory: Path
-    store: LocalStore
-    capsys: pytest.CaptureFixture[str]
-    _threads: list[threading.Thread] = field(default_factory=list)
-
-    def run(self, *argv: str) -> tuple[int, str, str]:
-        """(exit code, stdout, stderr)."""
-        self.capsys.readouterr()
-        try:
-            code = main(["--local", str(self.directory), *argv])
-        except SystemExit as exit_:  # argparse ends the process itself
-            code = int(exit_.code or 0)
-        out, err = self.capsys.readouterr()
-        return code, out, err
-
-    def put(self, scene: str, name: str = "resnet50", namespace: str = "vision") -> Raw:
-        """A rollout of the gallery, as a controller left it."""
-        raw = SCENES[scene].rollout
-        document = {**raw, "metadata": {**raw["metadata"], "name": name, "namespace": namespace}}
-        status = document.pop("status", None)
-        made = self.store.create(ROLLOUT, document)
-        if status is not None:
-            made = self.store.replace_status(ROLLOUT, Key(namespace, name), status, made["metadata"]["resourceVersion"])
-        return made
-
-    def rollout(self, name: str = "resnet50") -> Raw:
-        return self.store.get(ROLLOUT, Key("vision", name))
-
-    def annotation(self, name: str) -> Any:
-        return self.rollout()["metadata"]["annotations"].get(f"rollouts.triton.dev/{name}")
-
-    def set_status(self, **changes: Any) -> None:
-        """Write fields of the status, as a controller does."""
-        while True:
-            document = self.rollout()
-            status = {k: v for k, v in {**document.get("status", {}), **changes}.items() if v is not None}
-            try:
-                self.store.replace_status(ROLLOUT, Key("vision", "resnet50"), status, document["metadata"]["resourceVersion"])
-            except Conflict:
-                continue
-            return
-
-    def when(self, asked: Callable[[Raw], bool], then: Callable[[Raw], None]) -> None:
-        """In the background: once the document is as `asked` says, do `then`."""
-
-        def play() -> None:
-            ends = time.monotonic() + 10
-            while time.monotonic() < ends:
-                document = self.rollout()
-                if asked(document):
-                    then(document)
-                    return
-                time.sleep(0.01)
-
-        thread = threading.Thread(target=play, daemon=True)
-        thread.start()
-        self._threads.append(thread)
-
-    def join(self) -> None:
-        for thread in self._threads:
-            thread.join(timeout=10)
-            assert not thread.is_alive()
+    directory: Path = Path()
 
 
 @pytest.fixture
-def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
-    monkeypatch.delenv("ROLLOUTS_LOCAL", raising=False)
-    monkeypatch.chdir(tmp_path)
+def shell(local: LocalShell) -> LocalShell:
+    return local
+
+
+@pytest.fixture
+def local(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[LocalShell]:
     directory = tmp_path / "docs"
     directory.mkdir()
     store = LocalStore(directory / "rollouts.db")
     store.create(POLICY, BALANCED)
-    shell = Shell(directory, store, capsys)
+    shell = LocalShell(("--local", str(directory)), store, capsys, directory=directory)
     yield shell
     shell.join()
     store.close()

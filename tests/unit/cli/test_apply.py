@@ -12,7 +12,7 @@ import yaml
 from rollout_controller.api.names import Key, Raw
 from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.store import POLICY, ROLLOUT, VIRTUAL_SERVICE, NotFound
-from tests.unit.cli.conftest import Shell
+from tests.unit.cli.conftest import LocalShell
 from tests.unit.cli.gallery import POLICY as BALANCED
 from tests.unit.cli.gallery import rollout
 
@@ -26,7 +26,7 @@ def written(tmp_path: Path, *documents: object, name: str = "mine.yaml") -> str:
     return str(path)
 
 
-def test_created_unchanged_configured(shell: Shell, tmp_path: Path) -> None:
+def test_created_unchanged_configured(shell: LocalShell, tmp_path: Path) -> None:
     file = written(tmp_path, rollout(), {**BALANCED, "metadata": {"name": "mine", "namespace": "vision"}})
     assert shell.run("apply", "-f", file) == (0, "rolloutpolicy/mine created\ntritonrollout/resnet50 created\n", "")
     assert shell.run("apply", "-f", file)[1] == "rolloutpolicy/mine unchanged\ntritonrollout/resnet50 unchanged\n"
@@ -36,7 +36,7 @@ def test_created_unchanged_configured(shell: Shell, tmp_path: Path) -> None:
     assert shell.rollout()["spec"]["policy"] == "mine"
 
 
-def test_annotations_and_status_that_the_file_does_not_have_are_kept(shell: Shell, tmp_path: Path) -> None:
+def test_annotations_and_status_that_the_file_does_not_have_are_kept(shell: LocalShell, tmp_path: Path) -> None:
     shell.put("progressing")
     document = rollout(version=None, request=None)
     document["metadata"]["annotations"] = {"team": "vision"}
@@ -46,7 +46,7 @@ def test_annotations_and_status_that_the_file_does_not_have_are_kept(shell: Shel
     assert shell.rollout()["status"]["phase"] == "Progressing"
 
 
-def test_stdin_and_the_namespace_option(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stdin_and_the_namespace_option(shell: LocalShell, monkeypatch: pytest.MonkeyPatch) -> None:
     document = rollout()
     del document["metadata"]["namespace"]
     monkeypatch.setattr("sys.stdin", io.StringIO(yaml.safe_dump(document)))
@@ -54,7 +54,7 @@ def test_stdin_and_the_namespace_option(shell: Shell, monkeypatch: pytest.Monkey
     assert shell.store.get(ROLLOUT, Key("speech", "resnet50"))
 
 
-def test_all_faults_at_once_each_with_its_line_and_nothing_is_written(shell: Shell, tmp_path: Path) -> None:
+def test_all_faults_at_once_each_with_its_line_and_nothing_is_written(shell: LocalShell, tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(
         """\
@@ -96,7 +96,7 @@ spec:
         shell.store.get(POLICY, Key("default", "good"))
 
 
-def test_a_limit_that_is_no_bucket_edge(shell: Shell, tmp_path: Path) -> None:
+def test_a_limit_that_is_no_bucket_edge(shell: LocalShell, tmp_path: Path) -> None:
     slos = [{"name": "latency", "source": "envoy", "latency": {"quantile": 0.95, "max": "123ms"}}]
     policy = {**BALANCED, "spec": {"steps": [{"weight": 100}], "slos": slos}}
     code, _, err = shell.run("apply", "-f", written(tmp_path, policy))
@@ -120,7 +120,7 @@ def test_a_limit_that_is_no_bucket_edge(shell: Shell, tmp_path: Path) -> None:
         ("\x00", "is not YAML"),
     ],
 )  # fmt: skip
-def test_what_people_write(shell: Shell, tmp_path: Path, text: str, said: str) -> None:
+def test_what_people_write(shell: LocalShell, tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "mine.yaml").write_text(text)
     code, out, err = shell.run("apply", "-f", str(tmp_path / "mine.yaml"))
     assert (code, out) == (2, ""), err
@@ -128,7 +128,7 @@ def test_what_people_write(shell: Shell, tmp_path: Path, text: str, said: str) -
     assert "Traceback" not in err
 
 
-def test_aliases_cannot_blow_up(shell: Shell, tmp_path: Path) -> None:
+def test_aliases_cannot_blow_up(shell: LocalShell, tmp_path: Path) -> None:
     """Nine levels of nine: 387 million nodes, were each alias followed."""
     levels = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     levels += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
@@ -136,13 +136,13 @@ def test_aliases_cannot_blow_up(shell: Shell, tmp_path: Path) -> None:
     assert shell.run("apply", "-f", str(tmp_path / "mine.yaml"))[0] == 2
 
 
-def test_dry_run_writes_nothing(shell: Shell, tmp_path: Path) -> None:
+def test_dry_run_writes_nothing(shell: LocalShell, tmp_path: Path) -> None:
     assert shell.run("apply", "--dry-run", "-f", written(tmp_path, rollout()))[1] == "tritonrollout/resnet50 created (dry run)\n"
     with pytest.raises(NotFound):
         shell.rollout()
 
 
-def test_somebody_else_writes_in_between(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_somebody_else_writes_in_between(shell: LocalShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shell.put("progressing")
     replace, left = LocalStore.replace, [2]
 
@@ -159,21 +159,21 @@ def test_somebody_else_writes_in_between(shell: Shell, tmp_path: Path, monkeypat
     assert shell.rollout()["status"]["observedCommand"] == "x 0"
 
 
-def test_the_documents_of_this_repository(shell: Shell) -> None:
+def test_the_documents_of_this_repository(shell: LocalShell) -> None:
     paths = sorted(str(path) for folder in ("policies", "mesh") for path in (ROOT / folder).glob("*.yaml"))
     code, out, err = shell.run("apply", "-f", *paths)
     assert (code, err) == (0, ""), err
     assert len(out.splitlines()) == len(paths)
 
 
-def test_a_route_reaches_envoys_file_with_the_document(shell: Shell) -> None:
+def test_a_route_reaches_envoys_file_with_the_document(shell: LocalShell) -> None:
     (shell.directory / "local.yaml").write_text("prometheus: {url: 'http://127.0.0.1:9'}\ntriton: {}\n")
     assert shell.run("apply", "-f", str(ROOT / "mesh" / "virtualservice.yaml"))[0] == 0
     assert shell.store.list(VIRTUAL_SERVICE).items
     assert (shell.directory / "envoy" / "rds" / "rds.yaml").exists()
 
 
-def test_a_route_that_envoy_cannot_take(shell: Shell, tmp_path: Path) -> None:
+def test_a_route_that_envoy_cannot_take(shell: LocalShell, tmp_path: Path) -> None:
     document = yaml.safe_load((ROOT / "mesh" / "virtualservice.yaml").read_text())
     for destination in document["spec"]["http"][0]["route"]:
         destination["weight"] = 0

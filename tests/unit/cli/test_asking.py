@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +15,37 @@ from rollout_controller.cli import fetch
 from rollout_controller.cli.build import build
 from rollout_controller.cli.exits import Exit
 from rollout_controller.cli.waiting import Target, outcome
-from rollout_controller.cluster.local import LocalStore
-from rollout_controller.cluster.store import ROLLOUT, Conflict
-from tests.unit.cli.conftest import Shell
+from rollout_controller.cluster.kubernetes import KubernetesStore
+from rollout_controller.cluster.light import LightTransport
+from rollout_controller.cluster.store import POLICY, ROLLOUT, AlreadyExists, Conflict
+from rollout_controller.lab.kube import Kube
+from tests.support.shell import Shell
 from tests.unit.cli.gallery import NOW, SCENES, record
+from tests.unit.cli.gallery import POLICY as BALANCED
+
+CRDS = Path(__file__).parents[3] / "helm" / "rollout-controller" / "crds"
+MASTERS = "system:masters"
+
+
+@pytest.fixture(params=["local", pytest.param("cluster", marks=pytest.mark.cluster)])
+def shell(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
+    """A folder, or an API server with our CRDs, whose kubeconfig has the namespace that the local tests find by themselves."""
+    if request.param == "local":
+        shell: Shell = request.getfixturevalue("local")
+        yield shell
+        return
+    kube: Kube = request.getfixturevalue("kube")
+    kube.apply(CRDS)
+    kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "vision"}})
+    wire = LightTransport(kube.admin)
+    shell = Shell(("--kubeconfig", str(kube.user("asking", (MASTERS,), namespace="vision"))), KubernetesStore(wire), capsys)
+    with suppress(AlreadyExists):
+        shell.store.create(POLICY, BALANCED)
+    yield shell
+    shell.join()
+    for document in shell.store.list(ROLLOUT, "vision").items:
+        kube.api.delete(document)
+    wire.close()
 
 
 @pytest.fixture(autouse=True)
@@ -211,7 +241,7 @@ def test_ctrl_c_ends_the_waiting_only(shell: Shell, monkeypatch: pytest.MonkeyPa
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(LocalStore, "watch", interrupt)
+    monkeypatch.setattr(time, "sleep", interrupt)
     code, _, err = shell.run("wait", "resnet50")
     assert code == 130
     assert "Stopped waiting; the rollout goes on by itself" in err
@@ -261,15 +291,17 @@ def test_conflicts_are_tried_again_a_bounded_number_of_times(
     shell: Shell, monkeypatch: pytest.MonkeyPatch, conflicts: int, code: int
 ) -> None:
     shell.put("progressing")
-    patch, left = LocalStore.patch, [conflicts]
+    store: Any = type(shell.store)
+    patch, left = store.patch, [conflicts]
 
-    def contested(self: LocalStore, *args: Any) -> Raw:
+    def contested(self: Any, *args: Any) -> Raw:
         if left[0] > 0:
             left[0] -= 1
             shell.set_status(judgeWrittenAt=f"2026-01-31T13:05:{left[0] % 60:02d}Z")
-        return patch(self, *args)
+        done: Raw = patch(self, *args)
+        return done
 
-    monkeypatch.setattr(LocalStore, "patch", contested)
+    monkeypatch.setattr(store, "patch", contested)
     got, _, err = shell.run("pause", "resnet50", "--no-wait")
     assert got == code
     assert ("was written by somebody else" in err) is (code == 1)

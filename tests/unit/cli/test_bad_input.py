@@ -13,7 +13,7 @@ import yaml
 from rollout_controller.api.status import Phase
 from rollout_controller.cluster.store import POLICY, ROLLOUT, VIRTUAL_SERVICE
 from tests.play import ROUTE, Play
-from tests.unit.cli.conftest import Shell
+from tests.unit.cli.conftest import LocalShell
 from tests.world import Behaviour, World
 
 ROOT = Path(__file__).parents[3]
@@ -84,7 +84,7 @@ CASES: dict[str, tuple[str, Callable[[Any], None], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("case", list(CASES))
-def test_what_is_refused_when_it_is_applied(shell: Shell, tmp_path: Path, case: str) -> None:
+def test_what_is_refused_when_it_is_applied(shell: LocalShell, tmp_path: Path, case: str) -> None:
     which, change, said = CASES[case]
     document = copy.deepcopy(documents()[which])
     change(document)

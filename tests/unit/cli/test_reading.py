@@ -11,28 +11,28 @@ import yaml
 from rollout_controller.cli.main import main
 from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.store import EVENT, Unavailable
-from tests.unit.cli.conftest import Shell
+from tests.unit.cli.conftest import LocalShell
 
 
-def test_one_rollout_needs_no_name(shell: Shell) -> None:
+def test_one_rollout_needs_no_name(shell: LocalShell) -> None:
     shell.put("rolled-back")
     code, out, _ = shell.run("status")
     assert (code, out.split()[:2]) == (0, ["resnet50", "RolledBack"])
 
 
-def test_the_proposed_commands_reach_the_same_documents(shell: Shell) -> None:
+def test_the_proposed_commands_reach_the_same_documents(shell: LocalShell) -> None:
     shell.put("rolled-back")
     assert f"rollouts --local {shell.directory} trigger resnet50 --version 2 --again" in shell.run("status")[1]
 
 
-def test_several_rollouts_are_listed(shell: Shell) -> None:
+def test_several_rollouts_are_listed(shell: LocalShell) -> None:
     shell.put("succeeded", "bert")
     shell.put("stalled-load", "resnet50")
     lines = shell.run("status")[1].splitlines()
     assert [line.split()[0] for line in lines] == ["NAME", "resnet50", "bert"]
 
 
-def test_namespaces_are_shown_where_there_are_several(shell: Shell) -> None:
+def test_namespaces_are_shown_where_there_are_several(shell: LocalShell) -> None:
     shell.put("succeeded", "bert")
     shell.put("succeeded", "bert", "speech")
     assert shell.run("list")[1].splitlines()[0].split()[0] == "NAMESPACE"
@@ -43,14 +43,14 @@ def test_namespaces_are_shown_where_there_are_several(shell: Shell) -> None:
     assert shell.run("status", "speech/bert")[0] == 0
 
 
-def test_no_rollout_at_all(shell: Shell) -> None:
+def test_no_rollout_at_all(shell: LocalShell) -> None:
     code, out, err = shell.run("status")
     assert (code, out) == (0, "")
     assert "apply -f" in err
 
 
 @pytest.mark.parametrize("output", ["json", "yaml"])
-def test_the_facts_as_data(shell: Shell, output: str) -> None:
+def test_the_facts_as_data(shell: LocalShell, output: str) -> None:
     shell.put("progressing")
     read = json.loads if output == "json" else yaml.safe_load
     one = read(shell.run("status", "resnet50", "-o", output)[1])
@@ -59,7 +59,7 @@ def test_the_facts_as_data(shell: Shell, output: str) -> None:
     assert [rollout["name"] for rollout in every["rollouts"]] == ["resnet50"]
 
 
-def test_the_document_as_it_is_stored(shell: Shell) -> None:
+def test_the_document_as_it_is_stored(shell: LocalShell) -> None:
     stored = shell.put("progressing")
     assert json.loads(shell.run("status", "resnet50", "-o", "raw")[1]) == stored
 
@@ -68,24 +68,24 @@ def test_the_document_as_it_is_stored(shell: Shell) -> None:
     ("scene", "code"),
     [("succeeded", 0), ("progressing", 0), ("rolled-back", 3), ("aborted", 3), ("stalled-load", 1), ("paused", 5)],
 )
-def test_exit_code_on_request(shell: Shell, scene: str, code: int) -> None:
+def test_exit_code_on_request(shell: LocalShell, scene: str, code: int) -> None:
     shell.put(scene)
     assert shell.run("status", "resnet50")[0] == 0
     assert shell.run("status", "resnet50", "--exit-code")[0] == code
 
 
-def test_a_name_that_is_nearly_right(shell: Shell) -> None:
+def test_a_name_that_is_nearly_right(shell: LocalShell) -> None:
     shell.put("succeeded")
     code, out, err = shell.run("status", "resnet5")
     assert (code, out, err) == (1, "", "error: no TritonRollout 'resnet5' in namespace vision; there is 'resnet50'\n")
 
 
-def test_a_name_that_is_far_off(shell: Shell) -> None:
+def test_a_name_that_is_far_off(shell: LocalShell) -> None:
     shell.put("succeeded")
     assert shell.run("status", "zebra")[2] == "error: no TritonRollout 'zebra' in namespace vision; there are 'resnet50'\n"
 
 
-def test_explain_and_history(shell: Shell) -> None:
+def test_explain_and_history(shell: LocalShell) -> None:
     shell.put("succeeded-unproven")
     event = {
         "apiVersion": "events.k8s.io/v1",
@@ -103,10 +103,13 @@ def test_explain_and_history(shell: Shell) -> None:
     assert json.loads(shell.run("history", "resnet50", "-o", "json")[1])["attempts"][0]["outcome"] == "Promoted"
 
 
-def test_where_the_documents_are(shell: Shell, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_documents_are(shell: LocalShell, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     shell.put("succeeded")
     assert main(["status"]) == 2
-    assert capsys.readouterr().err == "error: a cluster is not supported yet; use --local DIR\n"
+    assert capsys.readouterr().err == (
+        "error: there is no cluster and no folder to ask: no kubeconfig was found ($KUBECONFIG, ~/.kube/config) and no .lab here;"
+        " name one: rollouts --kubeconfig FILE ..., or rollouts --local DIR ...\n"
+    )
     monkeypatch.setenv("ROLLOUTS_LOCAL", str(shell.directory))
     assert main(["status"]) == 0
     monkeypatch.delenv("ROLLOUTS_LOCAL")
@@ -115,13 +118,13 @@ def test_where_the_documents_are(shell: Shell, capsys: pytest.CaptureFixture[str
     assert "using .lab in this folder" in capsys.readouterr().err
 
 
-def test_a_folder_without_documents(shell: Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_documents(shell: LocalShell, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--local", str(tmp_path / "nowhere"), "status"]) == 1
     assert "there is no rollouts.db in" in capsys.readouterr().err
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_store_that_does_not_answer_is_one_sentence(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_does_not_answer_is_one_sentence(shell: LocalShell, monkeypatch: pytest.MonkeyPatch) -> None:
     def locked(*_: object) -> None:
         raise Unavailable("rollouts.db is locked by another process")
 
@@ -130,7 +133,7 @@ def test_a_store_that_does_not_answer_is_one_sentence(shell: Shell, monkeypatch:
     assert (code, err) == (1, "error: rollouts.db is locked by another process\n")
 
 
-def test_our_own_fault_asks_for_a_report(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_own_fault_asks_for_a_report(shell: LocalShell, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("oops")
 
@@ -151,14 +154,14 @@ def test_our_own_fault_asks_for_a_report(shell: Shell, monkeypatch: pytest.Monke
         ([], "Begin here"),
     ],
 )
-def test_usage(shell: Shell, argv: list[str], said: str) -> None:
+def test_usage(shell: LocalShell, argv: list[str], said: str) -> None:
     code, _, err = shell.run(*argv)
     assert code == 2
     assert said in err
     assert "Traceback" not in err
 
 
-def test_options_may_stand_on_either_side(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_may_stand_on_either_side(shell: LocalShell, capsys: pytest.CaptureFixture[str]) -> None:
     shell.put("succeeded")
     assert main(["status", "--local", str(shell.directory), "--plain"]) == 0
     assert "Succeeded" in capsys.readouterr().out

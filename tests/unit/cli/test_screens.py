@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from rollout_controller.api.names import Key
 from rollout_controller.cli import tables
 from rollout_controller.cli.build import build
 from rollout_controller.cli.card import card
+from rollout_controller.cli.fetch import no_policy
 from rollout_controller.cli.info import Info, facts
 from rollout_controller.cli.layout import lines, text
 from rollout_controller.cli.page import Page
@@ -51,8 +53,10 @@ def pages() -> dict[str, Page]:
         "list-wide": tables.listing(everything(), wide=True),
         "history": tables.history(info(SCENES["succeeded-unproven"])),
         "history-empty": tables.history(info(SCENES["idle"])),
-        "explain": tables.explanation(info(SCENES["progressing"]), _rules("balanced", POLICY), events, "rollouts"),
-        "explain-no-policy": tables.explanation(info(SCENES["idle"]), _rules("balanced", None), [], "rollouts"),
+        "explain": tables.explanation(info(SCENES["progressing"]), _rules("balanced", POLICY, ""), events, "rollouts"),
+        "explain-no-policy": tables.explanation(
+            info(SCENES["idle"]), _rules("balanced", None, no_policy(Key("vision", "balanced"))), [], "rollouts"
+        ),
     }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.conftest import Shell
+from tests.unit.cli.conftest import LocalShell
 
 ROOT = Path(__file__).parents[3]
 HEAVY = {"pydantic", "kubernetes", "requests", "structlog", "rich", "yaml", "jsonpatch", "apscheduler", "tenacity", "asyncio"}
@@ -18,7 +18,7 @@ HEAVY = {"pydantic", "kubernetes", "requests", "structlog", "rich", "yaml", "jso
 @pytest.mark.parametrize(
     "argv", [["status"], ["status", "resnet50", "-o", "json"], ["list"], ["explain", "resnet50"], ["--help"]]
 )
-def test_reading_imports_nothing_heavy(shell: Shell, argv: list[str]) -> None:
+def test_reading_imports_nothing_heavy(shell: LocalShell, argv: list[str]) -> None:
     shell.put("progressing")
     probe = (
         "import sys; from rollout_controller.cli.main import main; code = main(sys.argv[1:]);"
@@ -31,7 +31,7 @@ def test_reading_imports_nothing_heavy(shell: Shell, argv: list[str]) -> None:
     assert not HEAVY & set(done.stderr.split())
 
 
-def test_a_reader_that_goes_away_is_no_fault(shell: Shell) -> None:
+def test_a_reader_that_goes_away_is_no_fault(shell: LocalShell) -> None:
     for number in range(200):
         shell.put("progressing", f"r{number}")
     command = f"{sys.executable} -m rollout_controller --local {shell.directory} list -o yaml | head -1"

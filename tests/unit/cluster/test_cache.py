@@ -190,6 +190,44 @@ def test_a_document_put_before_an_older_list_is_kept(store: Scripted, seen: Seen
     assert feeder.documents == {BALANCED: made}
 
 
+def test_reading_everything_again_keeps_what_is_the_same(store: Scripted, seen: Seen) -> None:
+    feeder = Feeder(store, POLICY, None, seen.changed)
+    store.create(POLICY, policy("vision"))
+    store.create(POLICY, policy("vision", "other"))
+    feeder._list()
+    held = dict(feeder.documents)
+    seen.changes.clear()
+    store.patch(POLICY, BALANCED, ADD_LABEL)
+    feeder._list()
+    assert seen.changes == [BALANCED]
+    assert feeder.documents[BALANCED] is not held[BALANCED]
+    assert feeder.documents[Key("vision", "other")] is held[Key("vision", "other")]
+
+
+def test_a_store_that_has_lost_its_newest_changes_is_believed(
+    store: Scripted, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feeder = Feeder(store, POLICY, None, seen.changed)
+    store.create(POLICY, policy("vision"))
+    earlier = store.list(POLICY)
+    store.patch(POLICY, BALANCED, ADD_LABEL)
+    store.create(POLICY, policy("vision", "lost"))
+    feeder._list()
+    seen.changes.clear()
+    monkeypatch.setattr(store, "list", lambda *_: earlier)
+    feeder._list()
+    assert feeder.documents == {BALANCED: earlier.items[0]}
+    assert sorted(key.name for key in seen.changes) == ["balanced", "lost"]
+
+
+def test_everything_is_read_again_now_and_then(store: Scripted, cache: DocumentCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "WATCH_S", 0.05)
+    monkeypatch.setattr(cache_module, "RELIST_S", 0.2)
+    cache.start()
+    soon(lambda: store.lists > 6)
+    assert cache.problem(POLICY) is None
+
+
 def test_an_unexpected_end_is_told(store: Scripted, cache: DocumentCache, seen: Seen) -> None:
     store.list_troubles = [ZeroDivisionError("a bug")]
     cache.start()

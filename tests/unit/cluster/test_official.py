@@ -17,8 +17,10 @@ import yaml
 
 from rollout_controller.api.errors import InvalidDocument
 from rollout_controller.api.names import Key, Raw
-from rollout_controller.cluster import official, official_config, transport
+from rollout_controller.cluster import official_config, transport
+from rollout_controller.cluster import wire as wire_module
 from rollout_controller.cluster.kubernetes import KubernetesStore
+from rollout_controller.cluster.light import LightTransport
 from rollout_controller.cluster.official import OfficialTransport
 from rollout_controller.cluster.store import (
     LEASE,
@@ -27,9 +29,12 @@ from rollout_controller.cluster.store import (
     AlreadyExists,
     Conflict,
     Expired,
+    Forbidden,
     NotFound,
+    NotInstalled,
     Refused,
     StoreError,
+    Unauthorized,
     Unavailable,
 )
 from tests.contract.documents import policy
@@ -44,15 +49,15 @@ def server() -> Iterator[FaultServer]:
         yield server
 
 
-@pytest.fixture
-def wire(server: FaultServer, tmp_path: Path) -> Iterator[OfficialTransport]:
-    wire = OfficialTransport(kubeconfig(tmp_path / "config", server.url))
+@pytest.fixture(params=[OfficialTransport, LightTransport])
+def wire(server: FaultServer, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[OfficialTransport | LightTransport]:
+    wire = request.param(kubeconfig(tmp_path / "config", server.url))
     yield wire
     wire.close()
 
 
 @pytest.fixture
-def store(wire: OfficialTransport) -> KubernetesStore:
+def store(wire: OfficialTransport | LightTransport) -> KubernetesStore:
     return KubernetesStore(wire, timeout_s=2)
 
 
@@ -170,10 +175,9 @@ def test_a_credential_plugin_that_hangs_is_not_waited_for(tmp_path: Path, monkey
     assert time.monotonic() - began < 2
 
 
-def test_refused_credentials_are_read_again(
-    tmp_path: Path, server: FaultServer, wire: OfficialTransport, store: KubernetesStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(official, "RELOAD_S", 0.0)
+def test_refused_credentials_are_read_again(tmp_path: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire_module, "RELOAD_S", 0.0)
+    store = KubernetesStore(OfficialTransport(kubeconfig(tmp_path / "config", server.url)), timeout_s=2)
     server.replies = [Reply(401, status(401, "Unauthorized")), Reply(200, json.dumps(stored(policy("vision"))).encode())]
     assert isinstance(raised(lambda: store.get(POLICY, KEY)), Refused)
     kubeconfig(tmp_path / "config", server.url, token="renewed")
@@ -188,10 +192,11 @@ def test_refused_credentials_are_read_again(
     ("reply", "error", "said"),
     [
         (Reply(400, status(400, "BadRequest", "no")), Refused, "BadRequest"),
-        (Reply(401, status(401, "Unauthorized")), Refused, "credentials"),
-        (Reply(403, status(403, "Forbidden")), Refused, "verb get on rolloutpolicies.rollouts.triton.dev in namespace vision"),
+        (Reply(401, status(401, "Unauthorized")), Unauthorized, "credentials"),
+        (Reply(403, status(403, "Forbidden")), Forbidden, "verb get on rolloutpolicies.rollouts.triton.dev in namespace vision"),
+        (Reply(403, status(403, "Forbidden", "going", causes=[{"reason": "NamespaceTerminating"}])), Refused, "'going'$"),
         (Reply(404, status(404, "NotFound", name="balanced")), NotFound, "no RolloutPolicy vision/balanced"),
-        (Reply(404, b"404 page not found", content_type="text/plain"), Refused, "custom resource definitions"),
+        (Reply(404, b"404 page not found", content_type="text/plain"), NotInstalled, "custom resource definitions"),
         (Reply(409, status(409, "AlreadyExists")), AlreadyExists, "there already"),
         (Reply(409, status(409, "Conflict")), Conflict, "Conflict"),
         (Reply(410, status(410, "Expired")), Expired, "again"),
@@ -233,7 +238,7 @@ def test_a_long_message_is_shortened_and_cannot_steer_a_terminal(server: FaultSe
 def test_an_answer_that_is_too_big_is_not_read(
     server: FaultServer, store: KubernetesStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(official, "MAX_BODY_BYTES", 1000)
+    monkeypatch.setattr(wire_module, "MAX_BODY_BYTES", 1000)
     server.replies = [Reply(200, b"x" * 2000)]
     assert type(raised(lambda: store.get(POLICY, KEY))) is transport.Oversize
     assert type(raised(lambda: store.list(POLICY))) is transport.Oversize
@@ -276,6 +281,22 @@ def test_what_is_not_json_is_not_sent(server: FaultServer, store: KubernetesStor
     assert server.seen == []
 
 
+@pytest.mark.parametrize(("version", "error"), [("7", Refused), ("8", Conflict)])
+def test_a_patch_that_a_rule_refuses_is_told_from_one_that_others_overtake(
+    server: FaultServer, store: KubernetesStore, version: str, error: type[StoreError]
+) -> None:
+    """An admission webhook may answer as a failed `test` does; the document that stays as it is tells them apart."""
+    failed = Reply(422, status(422, "Invalid", "weights are frozen"))
+    before, after = (Reply(200, json.dumps(stored(policy("vision"), each)).encode()) for each in ("7", version))
+    server.replies = [failed, before, failed, after]
+    operations: list[Raw] = [
+        {"op": "test", "path": "/kind", "value": "RolloutPolicy"},
+        {"op": "add", "path": "/metadata/labels", "value": {}},
+    ]
+    assert type(raised(lambda: store.patch(POLICY, KEY, operations))) is error
+    assert len(server.seen) == 4
+
+
 # streams
 
 
@@ -292,7 +313,7 @@ GONE = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old 
         (Reply(410, json.dumps(GONE).encode()), Expired, "again"),
         (Reply(200, [event("ERROR", GONE)]), Expired, "again"),
         (Reply(200, [event("ERROR", {"kind": "Status", "code": 500, "message": "etcd"})]), Unavailable, "etcd"),
-        (Reply(200, [event("ERROR", {"kind": "Status", "code": 403})]), Refused, "verb watch on rolloutpolicies"),
+        (Reply(200, [event("ERROR", {"kind": "Status", "code": 403})]), Forbidden, "verb watch on rolloutpolicies"),
         (Reply(200, [event("ERROR", {})]), Unavailable, "500"),
         (Reply(200, [b'{"type": "ERROR", "object": 7}\n']), Unavailable, "500"),
         (Reply(200, [b"<html>\n"]), Unavailable, "no change"),
@@ -325,7 +346,7 @@ def test_a_watch_gives_what_came_before_it_goes_wrong(server: FaultServer, store
     assert "/apis/rollouts.triton.dev/v1alpha1/rolloutpolicies?" in server.seen[0][2]
 
 
-def test_silence_is_an_error_even_when_bytes_trickle(server: FaultServer, wire: OfficialTransport) -> None:
+def test_silence_is_an_error_even_when_bytes_trickle(server: FaultServer, wire: OfficialTransport | LightTransport) -> None:
     server.replies = [Reply(200, [b"x"] * 30, pause_s=0.1)]
     lines = wire.stream("/", query={}, connect_s=1, silence_s=0.5)
     with pytest.raises(Unavailable, match="in time"):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from rollout_controller.api.meta import Key, Raw
 from rollout_controller.api.status import Phase
-from rollout_controller.cluster.store import Kind, Listing, ObjectStore, PatchOp, WatchEvent
+from rollout_controller.cluster.store import DEPLOYMENT, Kind, Listing, ObjectStore, PatchOp, WatchEvent
+from tests import kubelet
 from tests.play import Play
 from tests.world import Behaviour, World
 
@@ -65,11 +66,15 @@ WORLDS = {
     "errors": {"1": GOOD, "2": Behaviour(errors=0.05)},
     "load fails": {"1": GOOD, "2": Behaviour(fails_to_load="no such file")},
 }
+IMAGE = {"image good": WORLDS["good"], "image errors": WORLDS["errors"], "image fails": WORLDS["load fails"]}
+"""The same with pods: images and replicas are written, too, and the idle slot is scaled down afterwards."""
 
 
-def attempt(path: Path, behaviours: dict[str, Behaviour], kill_at: int, *, landed: bool) -> tuple[Play, int]:
+def attempt(path: Path, behaviours: dict[str, Behaviour], kill_at: int, *, landed: bool, pods: bool = False) -> tuple[Play, int]:
     """Play one attempt, killed at a write; a new controller goes on with nothing but the store."""
-    play = Play(path, World(behaviours=dict(behaviours), window_s=10.0))
+    play = Play(path, World(behaviours=dict(behaviours), window_s=10.0), kubelet.spec() if pods else None)
+    if pods:
+        play.deploy_pods(blue=4, green=0)
     deadly = DeadlyStore(play.store, kill_at, landed=landed)
     play.start(deadly)
     end = play.world.now + 3600
@@ -89,18 +94,32 @@ def attempt(path: Path, behaviours: dict[str, Behaviour], kill_at: int, *, lande
         turn()
         status = play.status
         if status.observed_request == "run-1" and status.phase in {Phase.SUCCEEDED, Phase.ROLLED_BACK, Phase.STALLED}:
+            if pods:
+                rest(play, turn)
             return play, deadly.writes
     raise AssertionError(f"no end: {play.status.phase} {play.status.reason}")
 
 
-@pytest.mark.parametrize("world", list(WORLDS))
+def rest(play: Play, turn: Callable[[], None]) -> None:
+    """Until long after the idle slot was to be scaled down."""
+    for _ in range(3):
+        play.world.advance(play.world.now + 60)
+        turn()
+
+
+def replicas(play: Play) -> dict[str, object]:
+    return {d["metadata"]["name"]: d["spec"]["replicas"] for d in play.store.list(DEPLOYMENT).items}
+
+
+@pytest.mark.parametrize("world", [*WORLDS, *IMAGE])
 @pytest.mark.parametrize("landed", [False, True], ids=["before it lands", "after it landed"])
 def test_kill_at_every_write(tmp_path: Path, world: str, landed: bool) -> None:
-    calm, writes = attempt(tmp_path / "calm.db", WORLDS[world], 10_000, landed=False)
+    behaviours, pods = {**WORLDS, **IMAGE}[world], world in IMAGE
+    calm, writes = attempt(tmp_path / "calm.db", behaviours, 10_000, landed=False, pods=pods)
     assert writes >= 3
     wanted = calm.status.attempts[0]
     for k in range(1, writes + 1):
-        play, _ = attempt(tmp_path / f"{k}.db", WORLDS[world], k, landed=landed)
+        play, _ = attempt(tmp_path / f"{k}.db", behaviours, k, landed=landed, pods=pods)
         got = play.status.attempts[0]
         assert dict(play.weights()) == dict(calm.weights()), f"killed at write {k}"
         assert (play.status.phase, got.outcome, got.reason.code) == (calm.status.phase, wanted.outcome, wanted.reason.code), k
@@ -108,3 +127,4 @@ def test_kill_at_every_write(tmp_path: Path, world: str, landed: bool) -> None:
             assert got.reason == wanted.reason, f"killed at write {k}"
         assert [s.weight for s in got.steps_done] == [s.weight for s in wanted.steps_done], f"killed at write {k}"
         assert play.status.stable_slot == calm.status.stable_slot
+        assert replicas(play) == replicas(calm), f"killed at write {k}"

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 from typing import Any
 
-from rollout_controller.api.meta import ANNOTATION_COMMAND, ANNOTATION_REQUEST, ANNOTATION_VERSION, parse
+from rollout_controller import workload
+from rollout_controller.api.meta import ANNOTATION_COMMAND, ANNOTATION_REQUEST, ANNOTATION_VERSION, Raw, parse
 from rollout_controller.api.policy import RolloutPolicy
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Phase, RolloutStatus
+from rollout_controller.cluster.patch import apply_patch
+from rollout_controller.controller.senses import both, by_triton
 from rollout_controller.core.decide import decide
-from rollout_controller.core.observation import Mark, Observation, RouteState, Unknown
-from rollout_controller.core.plan import LoadVersion, Plan, SetWeights, Tell, WarmUp, WriteStatus
+from rollout_controller.core.observation import Mark, Observation, RouteState, SlotState, Unknown
+from rollout_controller.core.plan import LoadVersion, Plan, Scale, SetImage, SetWeights, Tell, WarmUp, WriteStatus
 from rollout_controller.core.states import RESTING
+from tests import kubelet
 from tests.world import T0, World, policy
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "stories"
@@ -22,7 +27,8 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "stories"
 class Story:
     """One rollout in a pretend world; `tick` is one reconcile."""
 
-    def __init__(self, world: World | None = None, rules: RolloutPolicy | None = None) -> None:
+    def __init__(self, world: World | None = None, rules: RolloutPolicy | None = None, spec: Raw | None = None) -> None:
+        """`spec`: parts of the rollout's spec that are others than usual; with workloads, `deploy_pods` makes them."""
         self.world = world or World()
         self.world.weights = lambda: self.weights
         self.policy: RolloutPolicy | Unknown = rules or policy()
@@ -34,8 +40,41 @@ class Story:
         self.annotations: dict[str, str] = {}
         self.lines: list[str] = []
         self.plans: list[Plan] = []
+        self.spec: Raw = spec or {}
+        self.kubelet = kubelet.Kubelet(self.world)
+        self.workloads: dict[str, Raw] = {}
         self._said = ""
         self._told: set[str] = set()
+
+    def deploy_pods(self, **replicas: int) -> None:
+        """Deployments for both slots, with pods that are up."""
+        for slot, count in replicas.items():
+            document = kubelet.deployment(slot, replicas=count)
+            document["metadata"]["generation"] = 1
+            self.workloads[slot] = document
+            self.kubelet.begin(slot, document)
+        self.play_kubernetes()
+
+    def play_kubernetes(self) -> None:
+        for slot, document in self.workloads.items():
+            document["status"] = self.kubelet.status(slot, document)
+
+    def change(self, slot: str, operations: list[Raw]) -> None:
+        """A JSON Patch of a slot's Deployment, as the API server takes it."""
+        document = apply_patch(self.workloads[slot], operations, slot)
+        document["metadata"]["generation"] += document["spec"] != self.workloads[slot]["spec"]
+        self.workloads[slot] = document
+
+    def slot(self, name: str) -> SlotState:
+        """The slot as the feeders would see it now."""
+        if name not in self.workloads:
+            return self.world.slot(name)
+        rollout = self.rollout()
+        pods = workload.read_slot(rollout.spec.deploy, copy.deepcopy(self.workloads[name]))
+        if not by_triton(rollout.spec, name):
+            return pods
+        off = SlotState(problem=Unknown("no-answer", f"http://triton-{name}:8000: connection refused"))
+        return both(self.world.slot(name) if pods.ready else off, pods)
 
     # --- what people do --------------------------------------------------------------------------------------
 
@@ -73,6 +112,7 @@ class Story:
                 "route": {"virtualService": "triton"},
                 "slots": {"blue": {"host": "triton-blue"}, "green": {"host": "triton-green"}},
                 "deploy": {"modelRepository": {"model": "resnet50"}},
+                **self.spec,
             },
             "status": self.stored.to_raw(),
         }
@@ -85,13 +125,14 @@ class Story:
         began = status.attempt.started_at if status.attempt else 0.0
         return Observation(
             route=self.route_problem or RouteState({}, dict(self.weights), self.mark),
-            slots={name: self.world.slot(name) for name in self.world.running},
+            slots={name: self.slot(name) for name in self.world.running},
             windows={s.name: self.world.reading(s.kind, canary, ends.get(s.name, began)) for s in spec.slos} if spec else {},
             gauges={guard.name: self.world.gauge(canary) for guard in spec.guards} if spec else {},
         )
 
     def tick(self) -> Plan:
         """One turn at the world's time."""
+        self.play_kubernetes()
         rollout = self.rollout()
         status = self.memory or rollout.status
         plan = decide(rollout, self.policy, self.observe(status), self.world.now, status)
@@ -109,9 +150,15 @@ class Story:
             case SetWeights(weights=weights, mark=mark):
                 self.weights, self.mark = dict(weights), mark
             case LoadVersion(slot=slot, version=version):
-                self.world.load(slot, version)
+                if slot not in self.workloads or self.slot(slot).problem is None:  # else nobody answers
+                    self.world.load(slot, version)
             case WarmUp(slot=slot, version=version):
                 self.world.warm_up(slot, version)
+            case SetImage(slot=slot, version=version):
+                deploy = self.rollout().spec.deploy
+                self.change(slot, workload.patch_image(deploy, self.workloads[slot], version))
+            case Scale(slot=slot, replicas=replicas, note=note):
+                self.change(slot, workload.patch_replicas(self.workloads[slot], replicas, note))
             case Tell(dedup=dedup):
                 self._told.add(dedup)
 
@@ -152,7 +199,8 @@ class Story:
     def _write_down(self, before: RolloutStatus, plan: Plan) -> None:
         actions = "; ".join(_name(action) for action in plan.actions if not isinstance(action, Tell))
         moved = before.phase is not plan.status.phase
-        news = moved or plan.reason.code != self._said or any(isinstance(a, SetWeights) for a in plan.actions)
+        told = (SetWeights, SetImage, Scale)
+        news = moved or plan.reason.code != self._said or any(isinstance(a, told) for a in plan.actions)
         if not news:
             return
         self._said = plan.reason.code
@@ -162,8 +210,17 @@ class Story:
         self.lines.append(f"{'':12}{plan.reason.sentence}")
 
     def _seen(self, status: RolloutStatus) -> str:
-        parts = [f"{slot} {self.world.running[slot] or '-'} {self.weights.get(slot, 0)} %" for slot in sorted(self.world.running)]
+        parts = [
+            f"{slot} {self.world.running[slot] or '-'} {self.weights.get(slot, 0)} %{self._pods(slot)}"
+            for slot in sorted(self.world.running)
+        ]
         return ", ".join(parts) + (f"; {self.route_problem.sentence}" if self.route_problem else "")
+
+    def _pods(self, slot: str) -> str:
+        if slot not in self.workloads:
+            return ""
+        document = self.workloads[slot]
+        return f" on {document['status'].get('availableReplicas', 0)}/{document['spec']['replicas']} pods"
 
     def check(self, name: str) -> None:
         """Compare with the golden file; ROLLOUTS_REGENERATE=1 writes it anew, on purpose."""
@@ -185,4 +242,8 @@ def _name(action: object) -> str:
             return f"load {version} into {slot}"
         case WarmUp(slot=slot, version=version):
             return f"warm up {version} in {slot}"
+        case SetImage(slot=slot, version=version):
+            return f"image of {version} into {slot}"
+        case Scale(slot=slot, replicas=replicas):
+            return f"scale {slot} to {replicas}"
     return type(action).__name__

@@ -13,7 +13,7 @@ from rollout_controller.api.errors import InvalidDocument
 from rollout_controller.api.meta import parse
 from rollout_controller.api.names import Raw
 from rollout_controller.api.policy import PolicySpec, RolloutPolicy
-from rollout_controller.api.rollout import Deploy, RolloutSpec, TritonRollout
+from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.cluster.store import POLICY, ROLLOUT
 from rollout_controller.crd import rules
 from rollout_controller.crd.definitions import definitions, text
@@ -114,8 +114,6 @@ def test_whatever_a_rule_looks_at_is_bounded(plural: str) -> None:
 
 
 NOT_YET: dict[rules.Place, Raw] = {
-    (Deploy, "image"): {"deploy": {"image": "triton:{version}"}},
-    (RolloutSpec, "scale"): {"scale": {"idle": 0}},
     (PolicySpec, "compareToStable"): {"compareToStable": {}},
     (PolicySpec, "retreat"): {"retreat": {"strikes": 3}},
 }
