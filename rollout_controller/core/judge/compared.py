@@ -1,7 +1,7 @@
 """What the canary is compared with: stable's shares of late, and for latency the bucket edges at which the two are compared.
 
-A canary that is a little slower shows most where a fifth to a half of stable's requests are slower than the edge, and that is seldom
-the objective's own edge. So the bet is spread over up to three edges; which, is chosen from stable's past alone.
+A canary that is a little slower shows most where a fifth to a half of stable's requests are slower than the edge, and that is
+seldom the objective's own edge. So the bet is spread over up to three edges, chosen from stable's past alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Design effect: requests of one batch, one pod, one connection fail together, so counts vary more than those of independent ones.
+"""Design effect: requests of one batch or one pod fail together, so counts vary more than those of independent ones.
 
 D = Pearson dispersion of stable's counts per window before the canary had traffic, X2 / (K - 1). Evidence is divided by it.
 """

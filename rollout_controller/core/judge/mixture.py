@@ -2,7 +2,7 @@
 
 Per alternative W_k = (W_{k-1} + pi_k) exp(l_k), with pi_k the share of the bet that starts at window k; M_k = mean of W_k over
 the grid, weighted by the bet's shares of the alternatives, + what has not started yet. Under the null hypothesis M is a
-supermartingale that begins at 1. ln W is rounded to a millionth: short to write, the same after reading, and far below what is said.
+supermartingale that begins at 1. ln W is rounded to a millionth: short to write, and far below what is said.
 """
 
 from __future__ import annotations

@@ -73,10 +73,10 @@ class RelativeQuestion:
     """H0: the canary's bad share is at most `ratio` times stable's plus `margin` in every window; both may drift.
 
     The alternative: stable as of late, the canary's odds theta times what it may have at most. It is compared with the nearest
-    (p_c, p_s) on p_c = ratio p_s + margin, nearest by n_c KL(q_c, p_c) + n_s KL(q_s, p_s). With g = (q - p) / (p (1 - p)) the mean
-    of the exponential is (1 + g_c dp_c)^n_c (1 + g_s dp_s)^n_s <= exp(n_c g_c dp_c + n_s g_s dp_s), dp what the truth differs
-    from p by; and at the nearest point n_s g_s = -ratio n_c g_c, so that the exponent is n_c g_c (dp_c - ratio dp_s) <= 0 wherever
-    H0 is true. q_s is computed from that equation, so this holds exactly however well the nearest point was found.
+    (p_c, p_s) on p_c = ratio p_s + margin, nearest by n_c KL(q_c, p_c) + n_s KL(q_s, p_s). With g = (q - p) / (p (1 - p)) the
+    mean of the exponential is (1 + g_c dp_c)^n_c (1 + g_s dp_s)^n_s <= exp(n_c g_c dp_c + n_s g_s dp_s), dp what the truth
+    differs from p by; and at the nearest point n_s g_s = -ratio n_c g_c, so that the exponent is n_c g_c (dp_c - ratio dp_s),
+    at most 0 wherever H0 is true. q_s is computed from that equation: this holds exactly, however well the point was found.
     """
 
     ratio: float
@@ -89,7 +89,7 @@ class RelativeQuestion:
         base = self.ratio * share + self.margin
         if n_c == 0 or n_s == 0 or base >= _TOO_BAD:
             return _NOTHING
-        ratio, margin, good_c, good_s = self.ratio, self.margin, n_c - bad_c, n_s - bad_s
+        good_c, good_s = n_c - bad_c, n_s - bad_s
         odds, p_s, found = base / (1 - base), share, []
         for theta in THETAS:
             q_c = theta * odds / (1 + theta * odds)

@@ -124,7 +124,7 @@ class SloJudge:
         self.recent = compared.remember(self.recent, seconds, window.stable, slower)
 
     def log_parts(self) -> list[float]:
-        """ln (w_m M_m) of each question."""
+        """Ln (w_m M_m) of each question."""
         return [asked.log_weight + self.answers[asked.question.name].log_e for asked in self.terms.asked]
 
     @property

@@ -114,6 +114,7 @@ def _asked(policy: PolicySpec, p0: float, tolerance: float) -> tuple[Asked, ...]
     for question, part in questions:
         weight = part / len(policy.slos)
         log_weight = log(weight)
-        speed = -(log_weight + log(policy.judge.false_rollback)) / tolerance
+        # All questions about an SLO grow with the same burst: together they take as long as the tolerance.
+        speed = -(log_weight + log(policy.judge.false_rollback) + log(len(questions))) / tolerance
         asked.append(Asked(question, weight, log_weight, speed))
     return tuple(asked)

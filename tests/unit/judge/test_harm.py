@@ -10,7 +10,7 @@ import pytest
 
 from rollout_controller.api.evidence import JudgeState, QuestionEvidence
 from rollout_controller.core.judge import assess, mixture
-from rollout_controller.core.judge.questions import GRID, PRIORS, AbsoluteQuestion, Arms, RelativeQuestion
+from rollout_controller.core.judge.questions import GRID, PRIORS, AbsoluteQuestion, Arms
 from rollout_controller.core.observation import Counts
 from tests.unit.judge.worlds import T0, play, policy, readings, row, step, window, with_effect
 
@@ -36,7 +36,9 @@ def binomial(n: int, k: int, p: float) -> float:
 @pytest.mark.parametrize(("total", "bad"), [(1, 0), (1, 1), (40, 3), (60, 60)])
 def test_the_likelihood_ratio_is_that_of_two_binomials(p0: float, total: int, bad: int) -> None:
     expected = [math.log(binomial(total, bad, p1) / binomial(total, bad, p0)) for p1 in alternatives(p0)]
-    assert AbsoluteQuestion(p0).log_likelihoods(Arms(Counts(total, bad), NONE, 0.0)) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    assert AbsoluteQuestion(p0).log_likelihoods(Arms(Counts(total, bad), NONE, 0.0)) == pytest.approx(
+        expected, rel=1e-9, abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("p", [0.0, 0.02, 0.1, 0.3])
@@ -86,7 +88,7 @@ def test_false_alarms_are_bounded_exactly() -> None:
             return
         start = mixture.start_mass(evidence, new_step=k == 3, steps=4)
         for bad in range(each + 1):
-            go_on(mixture.grow(evidence, ratios[bad], PRIORS, start=start, spread=0.05), k + 1, probability * chance[bad])
+            go_on(mixture.grow(evidence, ratios[bad], PRIORS, start=start, spread=0.015), k + 1, probability * chance[bad])
 
     go_on(QuestionEvidence(), 0, 1.0)
     assert mean[0] == pytest.approx(1, abs=1e-5)
@@ -164,17 +166,17 @@ def test_harm_in_the_middle_of_a_batch_is_seen() -> None:
 def test_errors_and_slowness_together_decide_sooner_than_either() -> None:
     errors = row([((40, 2), (360, 1))] * 7, 15)
     slow = row([((40, 5), (360, 4))] * 7, 15)
-    both = assess(policy(), step(), None, readings(errors=errors[:6], latency=slow[:6]), T0)
-    assert both.harm_at == T0 + 90
+    both = assess(policy(), step(), None, readings(errors=errors[:5], latency=slow[:5]), T0)
+    assert both.harm_at == T0 + 75
     assert both.harm is not None
-    assert both.harm.slo == "errors"
+    assert both.harm.slo == "latency"
     assert both.harm.false_alarm <= 0.01
-    assert both.verdicts[1].verdict == "Undecided"
+    assert both.verdicts[0].verdict == "Undecided"
     parts = [evidence.questions["absolute"].max_log_e for evidence in both.state.slos.values()]
     assert max(parts) < math.log(2 / 0.01), "neither would have decided alone"
-    assert both.verdicts[1].false_alarm == pytest.approx(2 / math.exp(parts[1]))
+    assert both.verdicts[0].false_alarm == pytest.approx(2 / math.exp(parts[0]))
     for name, windows in (("errors", errors), ("latency", slow)):
-        assert play(policy(), step(), windows, name=name).harm_at == T0 + 105
+        assert play(policy(), step(), windows, name=name).harm_at == T0 + 90
 
 
 def test_both_over_the_objective_never_violates() -> None:
