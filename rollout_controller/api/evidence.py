@@ -145,6 +145,16 @@ class SloEvidence(Model):
     """Stable's last five minutes with traffic, oldest first."""
     questions: dict[str, QuestionEvidence] = Field(default_factory=dict)
     """Evidence of harm, by question."""
+    entry: int = 0
+    """The return of the traffic (0: the first) that the last judged window belongs to."""
+    reentered: bool = False
+    """Nothing since the traffic's return was judged yet."""
+    lane: dict[str, QuestionEvidence] = Field(default_factory=dict)
+    """Evidence for a retreat, by question, since the traffic came or came back."""
+    lane_step: int | None = None
+    """The last step whose start the lane has bet on."""
+    last_stable: tuple[Tally, ...] = ()
+    """Stable's last two windows with traffic."""
 
 
 class Harm(Model):
@@ -156,6 +166,32 @@ class Harm(Model):
     """End of the window whose data did it."""
 
 
+class Alarm(Model):
+    """So much harm at once that users are taken out of the way: the window that showed it."""
+
+    slo: str
+    """Name of the SLO."""
+    at: Instant
+    """Its end."""
+    seconds: float
+    """Its length."""
+    total: int
+    """The canary's requests in it."""
+    bad: int
+    """Bad ones among them."""
+
+
+class Lane(Model):
+    """Whether users must be taken out of the way, since the traffic came or came back."""
+
+    entry: int = 0
+    """How many retreats there were before."""
+    entered_at: Instant | None = None
+    """Start of the first window since then."""
+    fired: Alarm | None = None
+    """They must."""
+
+
 class JudgeState(Model):
     """Evidence of an attempt, by SLO name."""
 
@@ -163,5 +199,7 @@ class JudgeState(Model):
     """What was counted and concluded, by SLO name."""
     max_log_e: float = 0.0
     """The largest ln M so far, M the weighted mean over all questions."""
+    lane: Lane = Lane()
+    """Whether users must be taken out of the way."""
     harm: Harm | None = None
     """Set once the evidence of harm reached the promised level."""

@@ -10,16 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 
-from rollout_controller.api.evidence import Harm, JudgeState
+from rollout_controller.api.evidence import Alarm, Harm, JudgeState, Lane, QuestionEvidence
 from rollout_controller.api.meta import evolve
 from rollout_controller.api.policy import PolicySpec
 from rollout_controller.api.status import Verdict
+from rollout_controller.core.judge import lane
 from rollout_controller.core.judge.mixture import log_add
 from rollout_controller.core.judge.slo import SloJudge
 from rollout_controller.core.judge.step import StepView
 from rollout_controller.core.judge.terms import terms_of
 from rollout_controller.core.judge.verdicts import verdict_on
-from rollout_controller.core.observation import SliReading
+from rollout_controller.core.observation import SliReading, Window
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Assessment:
     """The blamed one, when the evidence has ever reached 1/alpha in this attempt."""
     harm_at: float | None
     """End of the window whose data did it."""
+
+    @property
+    def alarm(self) -> Alarm | None:
+        """Users must be taken out of the way now."""
+        return self.state.lane.fired
 
 
 def assess(
@@ -53,15 +59,16 @@ def assess(
     """
     before, step = state or JudgeState(), step.to_milliseconds()
     judges = [SloJudge(terms, before.slos.get(terms.name)) for terms in terms_of(policy)]
+    watch = LaneWatch(before.lane, judges, step)
     log_threshold = -log(policy.judge.false_rollback)
     max_log_e, harm = before.max_log_e, before.harm
-    for at in _judged(judges, readings, step):
+    for at in _judged(judges, readings, step, watch):
         log_e = _log_combined(judges)
         max_log_e = max(max_log_e, log_e)
         if harm is None and log_e >= log_threshold:
             harm = Harm(slo=max(judges, key=_log_blame).terms.name, at=at)
     slos = {judge.terms.name: judge.evidence() for judge in judges}
-    after = evolve(before, slos=slos, max_log_e=max_log_e, harm=harm)
+    after = evolve(before, slos=slos, max_log_e=max_log_e, harm=harm, lane=watch.memory)
     words = {verdict.slo: verdict for verdict in said}
     verdicts = tuple(
         [
@@ -81,7 +88,28 @@ def assess(
     return Assessment(after, verdicts, blamed, harm.at if harm is not None and blamed is not None else None)
 
 
-def _judged(judges: list[SloJudge], readings: Mapping[str, SliReading], step: StepView) -> Iterator[float]:
+class LaneWatch:
+    """A working copy of the lane's memory, looked at after every window."""
+
+    def __init__(self, memory: Lane, judges: list[SloJudge], step: StepView) -> None:
+        self.memory, self._judges = lane.at_entry(memory, step), judges
+        if self.memory is not memory:
+            for judge in judges:
+                judge.lane = {}
+
+    def look(self, judge: SloJudge, window: Window, before: Mapping[str, QuestionEvidence]) -> None:
+        """Whether users must go, now that `judge` has taken in `window`; `before`: its lane as it was."""
+        if judge.lane is before:
+            return
+        entered_at = self.memory.entered_at
+        fired = None
+        if lane.log_mean([each.lane or lane.fresh(each.terms.lane) for each in self._judges]) >= lane.THRESHOLD:
+            fired = lane.alarm(judge.terms.name, window)
+        if fired is not None or entered_at is None:
+            self.memory = evolve(self.memory, entered_at=window.start if entered_at is None else entered_at, fired=fired)
+
+
+def _judged(judges: list[SloJudge], readings: Mapping[str, SliReading], step: StepView, watch: LaneWatch) -> Iterator[float]:
     """Take in all windows in the order of time; after each piece of evidence, the end of the window that gave it."""
     windows = [
         (window.to_milliseconds(), judge)
@@ -94,7 +122,10 @@ def _judged(judges: list[SloJudge], readings: Mapping[str, SliReading], step: St
         if judge.is_new(window):
             if (at := judge.close(window, step)) is not None:
                 yield at
-            if (at := judge.take(window, step)) is not None:
+            lane_before = judge.lane
+            at = judge.take(window, step, alarmed=watch.memory.fired is not None)
+            watch.look(judge, window, lane_before)
+            if at is not None:
                 yield at
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from rollout_controller.api.evidence import ComparedEdge, QuestionEvidence, SloEvidence, Tally
 from rollout_controller.api.meta import evolve
-from rollout_controller.core.judge import compared, dispersion, mixture, stable
+from rollout_controller.core.judge import compared, dispersion, lane, mixture, stable
 from rollout_controller.core.judge.pending import Pending, from_memory, joined, to_memory
 from rollout_controller.core.judge.questions import GRID, PRIORS, Arms
 from rollout_controller.core.judge.step import Place, StepView, place
@@ -51,6 +51,8 @@ class SloJudge:
         self.compared = memory.compared
         self.answers = {asked.question.name: self._answer(memory, asked) for asked in self.terms.asked}
         self.new_step = memory.new_step
+        self.entry, self.reentered = memory.entry, memory.reentered
+        self.lane, self.lane_step, self.last_stable = memory.lane, memory.lane_step, memory.last_stable
 
     def _answer(self, memory: SloEvidence, asked: Asked) -> QuestionEvidence:
         """The evidence so far; none that is not about the alternatives of now (another version of this program wrote it)."""
@@ -77,6 +79,11 @@ class SloJudge:
             compared=self.compared,
             stable_bins=self.stable_bins,
             questions=self.answers,
+            entry=self.entry,
+            reentered=self.reentered,
+            lane=self.lane,
+            lane_step=self.lane_step,
+            last_stable=self.last_stable,
         )
 
     def is_new(self, window: Window) -> bool:
@@ -88,12 +95,16 @@ class SloJudge:
         if self.pending is None or not _usable(window):
             return None
         where = place(window, step)
-        if where is Place.EARLIER_STEP or (where is Place.THIS_STEP and self.step == step.step):
+        same = self.step == step.step and self.entry == step.retreats
+        if where is Place.EARLIER_STEP or (where is Place.THIS_STEP and same):
             return None
         return self._judge_pending(step)
 
-    def take(self, window: Window, step: StepView) -> float | None:
-        """Take in a new window, for which `close` was called; the end of what was judged, if anything."""
+    def take(self, window: Window, step: StepView, *, alarmed: bool = False) -> float | None:
+        """Take in a new window, for which `close` was called; the end of what was judged, if anything.
+
+        `alarmed`: the lane has said already that users must go, and looks no more.
+        """
         self.window_end = window.end
         if not _usable(window):
             self.unusable_since = window.start if self.unusable_since is None else self.unusable_since
@@ -101,9 +112,13 @@ class SloJudge:
         self.unusable_since = None
         seconds = round(window.end - window.start, 3)
         self.stable_bins = stable.remember(self.stable_bins, seconds, window.stable)
+        if window.stable.total:
+            tally = Tally(total=window.stable.total, bad=window.stable.bad)
+            self.last_stable = (*self.last_stable[-1:], tally)
         where = place(window, step)
-        if where is Place.BEFORE:
-            self.before = dispersion.remember(self.before, window.stable)
+        if where in (Place.BEFORE, Place.AWAY):
+            if where is Place.BEFORE:
+                self.before = dispersion.remember(self.before, window.stable)
             self._remember(seconds, window)
             return None
         self.canary, self.stable = self.canary + window.canary, self.stable + window.stable
@@ -115,9 +130,26 @@ class SloJudge:
         if grace_end is not None and window.start < grace_end:
             self._remember(seconds, window)
             return None
+        if lane.is_open(step) and not alarmed and (where is Place.THIS_STEP or step.left_at is None):
+            self._look(window, seconds, step)
         self.step_canary += window.canary
         self.pending = joined(self.pending, window, seconds)
         return self._judge_pending(step) if self.pending.seconds >= self.terms.joined else None
+
+    def _look(self, window: Window, seconds: float, step: StepView) -> None:
+        """Let the lane take in a window."""
+        share = compared.share(self.recent, compared.OWN, self.terms.objective)
+        guarded = self.stable_share_over() is not None or lane.misses(self.last_stable, self.terms.objective)
+        look = lane.Look(
+            Arms(window.canary, window.stable, share),
+            seconds,
+            guarded=guarded,
+            new_step=self.lane_step != self.step,
+            effect=lane.effect(self.before, step.design_effect),
+            step_count=self.terms.step_count,
+        )
+        self.lane = lane.grow(self.terms.lane, self.lane or lane.fresh(self.terms.lane), look, step)
+        self.lane_step = self.step
 
     def _remember(self, seconds: float, window: Window | Pending) -> None:
         slower = compared.usable(window.slower, window.canary, window.stable)
@@ -162,7 +194,9 @@ class SloJudge:
             self.step, self.step_started_at = max(step.step - 1, 0), step.first_traffic_at
         elif where is Place.THIS_STEP and self.step != step.step:
             self.step, self.step_started_at = step.step, step.step_started_at
-            self.step_canary, self.new_step = Counts(0, 0), True
+            self.step_canary, self.new_step, self.entry = Counts(0, 0), True, step.retreats
+        elif where is Place.THIS_STEP and self.entry != step.retreats:
+            self.entry, self.reentered = step.retreats, True  # the same weight again, without new grace
 
     def _judge_pending(self, step: StepView) -> float:
         """Let every question grow by the pending window."""
@@ -185,10 +219,10 @@ class SloJudge:
                 before,
                 increments,
                 priors,
-                start=mixture.start_mass(before, new_step=self.new_step, steps=self.terms.step_count),
+                start=mixture.start_mass(before, new_step=self.new_step, steps=self.terms.step_count, reentered=self.reentered),
                 spread=mixture.spread_mass(before, pending.seconds, step.planned_s),
             )
-        self.new_step = False
+        self.new_step = self.reentered = False
         self.compared = compared.counted(self.compared, compared.at_edges(pending.canary, pending.stable, pending.slower))
         self._remember(pending.seconds, pending)
         return pending.end

@@ -7,7 +7,7 @@ from math import log
 from typing import Literal
 
 from rollout_controller.api.policy import PolicySpec
-from rollout_controller.core.judge import dispersion
+from rollout_controller.core.judge import dispersion, lane
 from rollout_controller.core.judge.questions import AbsoluteQuestion, Question, RelativeQuestion
 
 _JOINED = 0.95 / 4
@@ -48,6 +48,8 @@ class SloTerms:
     limit_ms: float | None
     grace: float | None
     asked: tuple[Asked, ...]
+    lane: tuple[Question, ...]
+    """What is asked for a retreat."""
     ratio: float | None
     """r of the relative question; None: stable is not compared with."""
     step_count: int
@@ -92,6 +94,7 @@ def _worked_out(policy: PolicySpec) -> tuple[SloTerms, ...]:
                 limit_ms=round(slo.latency.max * 1000, 6) if slo.latency else None,
                 grace=slo.grace if slo.kind == "latency" else None,
                 asked=_asked(policy, slo.bad_share, tolerance),
+                lane=lane.questions(slo.kind, slo.bad_share),
                 ratio=1 + policy.compare_to_stable.tolerance if policy.compare_to_stable else None,
                 step_count=len(policy.steps),
                 tolerance=tolerance,
