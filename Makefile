@@ -53,9 +53,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV) (once, under a minute) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]' || \
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]' || \
 	  { echo "uv could not install; trying pip, which is slower ..."; \
 	    $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'; }
+	@$(BIN)/python -m compileall -q rollout_controller
 	@touch $@
 
 format: install

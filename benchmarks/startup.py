@@ -1,11 +1,14 @@
-"""How long `rollouts --local DIR status` takes, from the start of the process to its end. Goal: under 0.3 s.
+"""How long `rollouts status` takes, from the start of the process to its end: on a folder, and on a real API server.
 
-python -m benchmarks.startup [--runs 20]
+Goals: under 0.3 s on a folder, under 0.5 s on a cluster (interpreter, imports, TLS, the answers).
+
+python -m benchmarks.startup [--runs 20] [--only folder|cluster]
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import pty
 import statistics
@@ -15,10 +18,18 @@ import tempfile
 import time
 from pathlib import Path
 
+from rollout_controller.cluster.kubernetes import KubernetesStore
+from rollout_controller.cluster.light import LightTransport
 from rollout_controller.cluster.local import LocalStore
-from rollout_controller.cluster.store import ROLLOUT
+from rollout_controller.cluster.store import POLICY, ROLLOUT, ObjectStore
+from rollout_controller.lab.kube import Kube
 
-GOAL_S = 0.3
+GOALS_S = {"folder": 0.3, "cluster": 0.5}
+CRDS = Path(__file__).parents[1] / "helm" / "rollout-controller" / "crds"
+POLICY_SPEC = {
+    "steps": [{"weight": 10}, {"weight": 100}],
+    "slos": [{"name": "errors", "source": "istio", "errorRate": {"max": "1%"}}],
+}
 
 
 def document(name: str) -> dict[str, object]:
@@ -32,6 +43,14 @@ def document(name: str) -> dict[str, object]:
             "slots": {"blue": {"host": "b"}, "green": {"host": "g"}},
         },
     }
+
+
+def fill(store: ObjectStore) -> None:
+    """20 rollouts and their policy."""
+    metadata = {"name": "balanced", "namespace": "default"}
+    store.create(POLICY, {"apiVersion": POLICY.api_version, "kind": POLICY.name, "metadata": metadata, "spec": POLICY_SPEC})
+    for number in range(20):
+        store.create(ROLLOUT, document(f"model-{number}"))
 
 
 def timed(command: list[str], *, terminal: bool) -> float:
@@ -57,26 +76,53 @@ def timed(command: list[str], *, terminal: bool) -> float:
     return took
 
 
+def measure(where: str, options: list[str], runs: int) -> bool:
+    """Whether the goal was missed."""
+    missed = False
+    base = [sys.executable, "-m", "rollout_controller", *options]
+    for name, argv in (("status NAME", ["status", "model-7"]), ("list of 20", ["list"])):
+        for terminal in (False, True):
+            times = sorted(timed([*base, *argv], terminal=terminal) for _ in range(runs))
+            p95 = times[min(round(0.95 * runs), runs - 1)]
+            place = f"{where:<8} {name:<12} {'terminal' if terminal else 'pipe':<9}"
+            print(f"{place} median {statistics.median(times):.3f} s   p95 {p95:.3f} s   ({runs} runs)", flush=True)
+            missed |= statistics.median(times) > GOALS_S[where]
+    print(f"goal on a {where} {GOALS_S[where]} s: {'missed' if missed else 'met'}")
+    return missed
+
+
+def on_a_folder(runs: int) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        store = LocalStore(Path(folder) / "rollouts.db")
+        fill(store)
+        store.close()
+        return measure("folder", ["--local", folder], runs)
+
+
+def on_a_cluster(runs: int) -> bool:
+    with tempfile.TemporaryDirectory() as folder, Kube(Path(folder), say=print) as kube:
+        kube.apply(CRDS)
+        connection = LightTransport(kube.admin)
+        fill(KubernetesStore(connection))
+        connection.close()
+        return measure("cluster", ["--kubeconfig", str(kube.admin)], runs)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=20)
-    runs = parser.parse_args().runs
-    slow = False
-    with tempfile.TemporaryDirectory() as folder:
-        store = LocalStore(Path(folder) / "rollouts.db")
-        for number in range(20):
-            store.create(ROLLOUT, document(f"model-{number}"))
-        store.close()
-        base = [sys.executable, "-m", "rollout_controller", "--local", folder]
-        for name, argv in (("status NAME", ["status", "model-7"]), ("list of 20", ["list"])):
-            for terminal in (False, True):
-                times = sorted(timed([*base, *argv], terminal=terminal) for _ in range(runs))
-                where = "terminal" if terminal else "pipe"
-                p95 = times[min(round(0.95 * runs), runs - 1)]
-                print(f"{name:<12} {where:<9} median {statistics.median(times):.3f} s   p95 {p95:.3f} s   ({runs} runs)")
-                slow |= statistics.median(times) > GOAL_S
-    print(f"goal {GOAL_S} s: {'missed' if slow else 'met'}")
-    return int(slow)
+    parser.add_argument("--only", choices=tuple(GOALS_S))
+    args = parser.parse_args()
+    for module in ("rollout_controller.cli.main", "lightkube"):
+        spec = importlib.util.find_spec(module)
+        if spec is None or spec.cached is None or not Path(spec.cached).exists():
+            print(f"{module} is not compiled here (make install does it): each start below compiles it anew")
+    missed = [
+        measured(args.runs)
+        for where, measured in (("folder", on_a_folder), ("cluster", on_a_cluster))
+        if args.only in {None, where}
+    ]
+    return int(any(missed))
 
 
 if __name__ == "__main__":

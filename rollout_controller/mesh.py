@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rollout_controller.api.names import ANNOTATION_MARK, Raw
+from rollout_controller.api.names import Raw
 from rollout_controller.api.rollout import RolloutSpec, Slot
 
 MAX_WEIGHT = 2**31 - 1
@@ -15,7 +15,11 @@ MAX_WEIGHT = 2**31 - 1
 
 
 class RouteProblem(Exception):
-    """The route cannot be used as it stands; `code` is `not-found` or `invalid`, `sentence` says what to mend."""
+    """The route cannot be used as it stands; `sentence` says what to mend.
+
+    `code`: `not-found`, `invalid`, or `weights` where it is only our own two weights that cannot be used (they sum to 0, or
+    are no numbers): writing them mends it.
+    """
 
     def __init__(self, code: str, sentence: str) -> None:
         self.code = code
@@ -51,10 +55,11 @@ def read_weights(spec: RolloutSpec, document: Raw) -> dict[str, int]:
         RouteProblem: the route, or one of the two destinations, is not there, or its weights cannot be used.
     """
     place = _find(spec, document)
-    weights = _weights(place)
     if len(place.route) == 1:
+        _weights(place)
         return {slot: 100 if slot in place.by_slot else 0 for slot in spec.slots}
     _need_both(spec, place)
+    weights = _weights(place)
     for index, weight in enumerate(weights):
         if weight and index not in place.by_slot.values():
             host = _host(place.route[index])
@@ -66,11 +71,23 @@ def read_weights(spec: RolloutSpec, document: Raw) -> dict[str, int]:
     return {first: share, second: 100 - share}
 
 
-def read_mark(document: Raw) -> dict[str, Any] | None:
-    """Our annotation; None when there is none or it is not ours to understand."""
+def lacks(spec: RolloutSpec, document: Raw) -> str | None:
+    """In words which of the two destinations a route that can be read does not have; None: it has both.
+
+    A lone destination takes all traffic, so its weights can be read, but no weights can be written.
+    """
+    try:
+        _need_both(spec, _find(spec, document))
+    except RouteProblem as problem:
+        return problem.sentence
+    return None
+
+
+def read_mark(document: Raw, annotation: str) -> dict[str, Any] | None:
+    """Our annotation (`mark_of` a rollout); None when there is none or it is not ours to understand."""
     metadata = document.get("metadata")
     annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
-    text = annotations.get(ANNOTATION_MARK) if isinstance(annotations, dict) else None
+    text = annotations.get(annotation) if isinstance(annotations, dict) else None
     try:
         mark = json.loads(text) if isinstance(text, str) else None
     except (ValueError, RecursionError):
@@ -78,11 +95,14 @@ def read_mark(document: Raw) -> dict[str, Any] | None:
     return mark if isinstance(mark, dict) else None
 
 
-def patch_weights(spec: RolloutSpec, document: Raw, weights: Mapping[str, int], mark: Mapping[str, Any]) -> list[dict[str, Any]]:
+def patch_weights(
+    spec: RolloutSpec, document: Raw, weights: Mapping[str, int], annotation: str, mark: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     """JSON Patch that sets both weights and our mark, if the route is still what `document` says.
 
-    `weights` is percent by slot. The patch tests the route's name, all its destinations with their weights, and the mark
-    that was read; it fails with Conflict when any of them is another now. Everything else may change meanwhile, and is kept.
+    `weights` is percent by slot, `annotation` is `mark_of` the rollout. The patch tests the route's name, all its
+    destinations with their weights, and the mark that was read; it fails with Conflict when any of them is another now.
+    Everything else may change meanwhile, and is kept.
 
     Raises:
         RouteProblem: the route is not there or lacks a destination. (Weights that cannot be used are no hindrance: a
@@ -100,27 +120,27 @@ def patch_weights(spec: RolloutSpec, document: Raw, weights: Mapping[str, int], 
         }
         for slot, index in place.by_slot.items()
     ]
-    return [*name, route, *_patch_mark(document, mark), *writes]
+    return [*name, route, *_patch_mark(document, annotation, mark), *writes]
 
 
-def _patch_mark(document: Raw, mark: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _patch_mark(document: Raw, annotation: str, mark: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Tests the mark that was read and writes the new one. That none was there can only be tested by resourceVersion."""
     metadata = document.get("metadata")
     if not isinstance(metadata, dict):
         raise RouteProblem("invalid", f"metadata: {_short(metadata)} was read; a map is needed")
-    path = f"/metadata/annotations/{ANNOTATION_MARK.replace('~', '~0').replace('/', '~1')}"
+    path = f"/metadata/annotations/{annotation.replace('~', '~0').replace('/', '~1')}"
     text = json.dumps(mark, ensure_ascii=False, separators=(",", ":"))
     annotations = metadata.get("annotations")
-    if isinstance(annotations, dict) and ANNOTATION_MARK in annotations:
+    if isinstance(annotations, dict) and annotation in annotations:
         return [
-            {"op": "test", "path": path, "value": annotations[ANNOTATION_MARK]},
+            {"op": "test", "path": path, "value": annotations[annotation]},
             {"op": "replace", "path": path, "value": text},
         ]
     version = metadata.get("resourceVersion")
     unchanged = [{"op": "test", "path": "/metadata/resourceVersion", "value": version}] if version else []
     if isinstance(annotations, dict):
         return [*unchanged, {"op": "add", "path": path, "value": text}]
-    return [*unchanged, {"op": "add", "path": "/metadata/annotations", "value": {ANNOTATION_MARK: text}}]
+    return [*unchanged, {"op": "add", "path": "/metadata/annotations", "value": {annotation: text}}]
 
 
 def _find(spec: RolloutSpec, document: Raw) -> _Place:
@@ -194,8 +214,10 @@ def _weights(place: _Place) -> list[int]:
         weight = entry.get("weight", 0)
         weight = 0 if weight is None else weight
         if isinstance(weight, bool) or not isinstance(weight, int) or not 0 <= weight <= MAX_WEIGHT:
+            ours = len(place.by_slot) == 2 and index in place.by_slot.values()
             raise RouteProblem(
-                "invalid", f"{place.words}: route[{index}].weight: {_short(weight)} is no weight: a whole number from 0"
+                "weights" if ours else "invalid",
+                f"{place.words}: route[{index}].weight: {_short(weight)} is no weight: a whole number from 0",
             )
         weights.append(weight)
     return weights
@@ -203,7 +225,7 @@ def _weights(place: _Place) -> list[int]:
 
 def _percent(weight: int, total: int, place: _Place) -> int:
     if total == 0:
-        raise RouteProblem("invalid", f"{place.words}: the weights sum to 0: no destination would get traffic")
+        raise RouteProblem("weights", f"{place.words}: the weights sum to 0: no destination would get traffic")
     if weight in (0, total):
         return 100 * weight // total
     return min(max(round(100 * weight / total), 1), 99)

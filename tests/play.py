@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from rollout_controller import mesh
 from rollout_controller.api.errors import InvalidDocument
 from rollout_controller.api.meta import ANNOTATION_COMMAND, ANNOTATION_REQUEST, ANNOTATION_VERSION, Key, Raw, parse
 from rollout_controller.api.policy import Guard, RolloutPolicy, Slo
 from rollout_controller.api.rollout import TritonRollout
-from rollout_controller.api.status import RolloutStatus
+from rollout_controller.api.status import Condition, Phase, RolloutStatus
 from rollout_controller.cluster.local import LocalStore
-from rollout_controller.cluster.store import DEPLOYMENT, POLICY, ROLLOUT, VIRTUAL_SERVICE, Kind, NotFound, ObjectStore
-from rollout_controller.controller.apply import Applier
+from rollout_controller.cluster.store import (
+    DEPLOYMENT,
+    POLICY,
+    ROLLOUT,
+    VIRTUAL_SERVICE,
+    AlreadyExists,
+    Kind,
+    NotFound,
+    ObjectStore,
+)
+from rollout_controller.controller.apply import Applier, Teller
 from rollout_controller.controller.observe import Observer, Sight
 from rollout_controller.controller.reconcile import Reconciler
+from rollout_controller.controller.reference import Reference
 from rollout_controller.controller.senses import both, by_triton
 from rollout_controller.controller.workloads import Workloads
 from rollout_controller.core.observation import GaugeReading, SliReading, SlotState, Unknown
@@ -24,27 +34,28 @@ from rollout_controller.core.plan import Plan, Tell
 from rollout_controller.core.states import RESTING
 from rollout_controller.slo.sources import load_sources
 from tests import kubelet
-from tests.world import World, policy
+from tests.world import Behaviour, World, policy
 
 KEY = Key("vision", "resnet50")
+SOURCES = load_sources()
 ROUTE = Key("vision", "triton")
 
 
-def documents(namespace: str = KEY.namespace) -> tuple[Raw, Raw, Raw]:
+def documents(key: Key = KEY, route_name: str = ROUTE.name) -> tuple[Raw, Raw, Raw]:
     """The rollout, its policy and its route, as a user applies them."""
     rollout: Raw = {
         "apiVersion": "rollouts.triton.dev/v1alpha1",
         "kind": "TritonRollout",
-        "metadata": {"name": KEY.name, "namespace": namespace},
+        "metadata": {"name": key.name, "namespace": key.namespace},
         "spec": {
             "policy": "story",
-            "route": {"virtualService": "triton"},
+            "route": {"virtualService": route_name},
             "slots": {"blue": {"host": "triton-blue"}, "green": {"host": "triton-green"}},
             "deploy": {"modelRepository": {"model": "resnet50"}},
         },
     }
     rules = policy().to_raw()
-    rules["metadata"] = {"name": "story", "namespace": namespace}
+    rules["metadata"] = {"name": "story", "namespace": key.namespace}
     destinations = [
         {"destination": {"host": "triton-blue"}, "weight": 100},
         {"destination": {"host": "triton-green"}, "weight": 0},
@@ -52,31 +63,47 @@ def documents(namespace: str = KEY.namespace) -> tuple[Raw, Raw, Raw]:
     route: Raw = {
         "apiVersion": "networking.istio.io/v1",
         "kind": "VirtualService",
-        "metadata": {"name": "triton", "namespace": namespace, "labels": {"team": "vision"}},
+        "metadata": {"name": route_name, "namespace": key.namespace, "labels": {"team": "vision"}},
         "spec": {"hosts": ["*"], "http": [{"name": "resnet50", "route": destinations, "timeout": "2s"}]},
     }
     return rollout, rules, route
 
 
 class Play:
-    """A rollout in a store and a world; `start` makes a new controller, which knows only what the store knows."""
+    """A rollout in a store and a world; `start` makes a new controller, which knows only what the store knows.
+
+    Without a `teller` what is told is only collected in `told`.
+    """
 
     def __init__(
-        self, place: Path | ObjectStore, world: World, spec: Raw | None = None, *, namespace: str = KEY.namespace
+        self,
+        place: Path | ObjectStore,
+        world: World,
+        spec: Raw | None = None,
+        *,
+        namespace: str = KEY.namespace,
+        name: str = KEY.name,
+        route: str = ROUTE.name,
+        rules: Raw | None = None,
+        teller: Teller | None = None,
     ) -> None:
         """In a local store at a path, or in another one.
 
-        `spec`: parts of the rollout's spec that are others than usual; with workloads, `deploy_pods` makes them.
+        `spec`: parts of the rollout's spec that are others than usual; with workloads, `deploy_pods` makes them. `rules`:
+        the same of the policy's.
         """
         self.store: ObjectStore = LocalStore(place) if isinstance(place, Path) else place
-        self.namespace, self.key = namespace, Key(namespace, KEY.name)
-        self.world = world
-        rollout, rules, route = documents(namespace)
+        self.namespace, self.key, self.route = namespace, Key(namespace, name), Key(namespace, route)
+        self.world, self.teller = world, teller
+        rollout, policy_document, virtual_service = documents(self.key, route)
         rollout["spec"].update(spec or {})
+        policy_document["spec"].update(rules or {})
         self.kubelet = kubelet.Kubelet(world)
-        self.store.create(POLICY, rules)
-        self.store.create(VIRTUAL_SERVICE, route)
+        with suppress(AlreadyExists):
+            self.store.create(POLICY, policy_document)
+        self.store.create(VIRTUAL_SERVICE, virtual_service)
         self.store.create(ROLLOUT, rollout)
+        self._spec = parse(TritonRollout, rollout).spec
         self.world.weights = self.weights
         self.told: list[Tell] = []
         self.invalid_documents: list[InvalidDocument] = []
@@ -86,7 +113,7 @@ class Play:
     def start(self, store: ObjectStore) -> None:
         """A new controller over `store`."""
         self.workloads = Workloads(self, lambda: self.world.now)
-        observer = Observer(self, self, load_sources())
+        observer = Observer(self, self, SOURCES)
         applier = Applier(store, self, self, written=lambda _kind, _document: None)
         self.reconciler = Reconciler(self, observer, applier, self, lambda: self.world.now)
 
@@ -125,14 +152,28 @@ class Play:
             self.store.replace_status(DEPLOYMENT, Key(meta["namespace"], meta["name"]), status, meta["resourceVersion"])
 
     def weights(self) -> Mapping[str, int]:
-        return mesh.read_weights(self.rollout().spec, self.store.get(VIRTUAL_SERVICE, Key(self.namespace, ROUTE.name)))
+        """What the route gives each slot; nothing where there is no route, or none that can be read."""
+        with suppress(NotFound, InvalidDocument):
+            self._spec = self.rollout().spec
+        try:
+            return mesh.read_weights(self._spec, self.store.get(VIRTUAL_SERVICE, self.route))
+        except (NotFound, mesh.RouteProblem):
+            return {}
 
     def rollout(self) -> TritonRollout:
         return parse(TritonRollout, self.store.get(ROLLOUT, self.key))
 
     @property
     def status(self) -> RolloutStatus:
-        return self.rollout().status
+        return parse(RolloutStatus, self.store.get(ROLLOUT, self.key).get("status") or {})
+
+    @property
+    def code(self) -> str:
+        """The status' reason."""
+        return self.status.reason.code if self.status.reason else ""
+
+    def condition(self, name: str) -> Condition:
+        return next(condition for condition in self.status.conditions if condition.type == name)
 
     # --- senses and hands: the world ---------------------------------------------------------------------------
 
@@ -157,8 +198,11 @@ class Play:
     def answered(self, rollout: TritonRollout, slot: str, version: str | None, refusal: str | None) -> None:
         self.workloads.answered(rollout, slot, version, refusal)
 
-    def tell(self, rollout: TritonRollout, message: Tell) -> None:
-        self.told.append(message)
+    def tell(self, about: Reference, message: Tell) -> None:
+        if not message.quiet:
+            self.told.append(message)
+        if self.teller is not None:
+            self.teller.tell(about, message)
 
     def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan) -> None:
         pass
@@ -174,12 +218,47 @@ class Play:
 
     # --- what people do ----------------------------------------------------------------------------------------
 
-    def annotate(self, **annotations: str) -> None:
+    def annotate(self, **annotations: str | None) -> None:
+        """Set the annotations version, request and command; None takes one away."""
         names = {"version": ANNOTATION_VERSION, "request": ANNOTATION_REQUEST, "command": ANNOTATION_COMMAND}
-        raw: dict[str, Any] = self.store.get(ROLLOUT, self.key)
-        mine = {names[short]: text for short, text in annotations.items()}
-        raw["metadata"]["annotations"] = {**(raw["metadata"].get("annotations") or {}), **mine}
-        self.store.replace(ROLLOUT, raw)
+
+        def change(raw: Raw) -> None:
+            there = dict(raw["metadata"].get("annotations") or {}) | {names[k]: text for k, text in annotations.items()}
+            raw["metadata"]["annotations"] = {name: text for name, text in there.items() if text is not None}
+
+        self.edit(ROLLOUT, self.key, change)
+
+    def edit(self, kind: Kind, key: Key, change: Callable[[Raw], object]) -> Raw:
+        """Read, change, write, as kubectl edit does."""
+        raw = self.store.get(kind, key)
+        change(raw)
+        return self.store.replace(kind, raw)
+
+    def edit_spec(self, change: Callable[[Raw], object]) -> Raw:
+        return self.edit(ROLLOUT, self.key, lambda raw: change(raw["spec"]))
+
+    def edit_policy(self, **changes: object) -> Raw:
+        return self.edit(POLICY, Key(self.key.namespace, "story"), lambda raw: raw["spec"].update(changes))
+
+    def edit_route(self, change: Callable[[Raw], object]) -> Raw:
+        return self.edit(VIRTUAL_SERVICE, self.route, change)
+
+    def destinations(self, change: Callable[[list[Raw]], object]) -> Raw:
+        """Edit the list of destinations of the rollout's http route."""
+        return self.edit_route(lambda raw: change(_ours(raw)["route"]))
+
+    def set_weights(self, blue: int, green: int) -> Raw:
+        def change(route: list[Raw]) -> None:
+            for entry in route:
+                entry["weight"] = blue if entry["destination"]["host"] == "triton-blue" else green
+
+        return self.destinations(change)
+
+    def delete_route(self) -> Raw:
+        """Delete the VirtualService; gives it as it was."""
+        raw = self.store.get(VIRTUAL_SERVICE, self.route)
+        self.store.delete(VIRTUAL_SERVICE, self.route)
+        return raw
 
     # --- turning -------------------------------------------------------------------------------------------------
 
@@ -192,6 +271,23 @@ class Play:
                 return
         raise AssertionError(f"{limit} turns at one instant: a hot loop")
 
+    def run(self, seconds: float) -> None:
+        """Let time pass, with a turn a window."""
+        end = self.world.now + seconds
+        while self.world.now < end:
+            self.world.advance(self.world.now + self.world.window_s)
+            self.settle()
+
+    def reach(self, phase: Phase, limit_s: float = 1200) -> None:
+        end = self.world.now + limit_s
+        while self.status.phase is not phase:
+            assert self.world.now < end, f"never {phase}: {self.status.phase}, {self.status.reason}"
+            self.run(self.world.window_s)
+
+    def ask(self, version: str, request: str | None = None) -> None:
+        self.annotate(version=version, request=request)
+        self.settle()
+
     def run_until_rest(self, limit_s: float = 3600) -> None:
         end = self.world.now + limit_s
         while self.world.now < end:
@@ -202,4 +298,23 @@ class Play:
         raise AssertionError(f"not at rest after {limit_s} s: {self.status.phase}")
 
 
-__all__ = ["KEY", "ROUTE", "Play", "RolloutPolicy"]
+GOOD = Behaviour(errors=0.001, slow=0.01)
+FAILS = Behaviour(errors=0.05)
+DEAD = Behaviour(errors=1.0)
+
+
+def playing(store: ObjectStore, namespace: str, *, teller: Teller | None = None, name: str = KEY.name, **rules: object) -> Play:
+    """A rollout at rest: version 1 is stable on blue; 1, 2, 6 are good, 3 fails 5 % of its requests, 5 all, 7 does not load."""
+    behaviours = {"1": GOOD, "2": GOOD, "6": GOOD, "3": FAILS, "5": DEAD, "7": Behaviour(fails_to_load="No such file")}
+    world = World(behaviours=behaviours, window_s=10.0)
+    played = Play(store, world, namespace=namespace, name=name, route=f"triton-{name}", rules=rules, teller=teller)
+    played.settle()
+    return played
+
+
+def _ours(raw: Raw) -> Raw:
+    route: Raw = next(route for route in raw["spec"]["http"] if "triton-" in str(route["route"]))
+    return route
+
+
+__all__ = ["DEAD", "FAILS", "GOOD", "KEY", "ROUTE", "Play", "RolloutPolicy", "playing"]

@@ -34,6 +34,13 @@ class InvalidDocument(ValueError):
         self.errors = tuple(errors)
         super().__init__("\n".join(str(error) for error in self.errors))
 
+    @property
+    def one_line(self) -> str:
+        """The first fault with its place, and how many more there are; for a sentence."""
+        first, more = self.errors[0], len(self.errors) - 1
+        place = f"{first.path}: " if first.path else ""
+        return f"{place}{first.read}; {first.allowed}" + (f" (and {more} more)" if more else "")
+
     def at(self, file: str, lines: dict[str, int]) -> InvalidDocument:
         """The same faults with the file and the line of the nearest known path."""
         return InvalidDocument(self.name, (replace(e, file=file, line=_nearest(e.path, lines)) for e in self.errors))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +17,12 @@ ANNOTATION_REQUEST = f"{GROUP}/request"
 ANNOTATION_COMMAND = f"{GROUP}/command"
 """`VERB ID`, verb one of pause, resume, promote, promote-full, abort; the id makes each command happen once."""
 ANNOTATION_MARK = f"{GROUP}/mark"
-"""Ours, on the VirtualService: what was last decided, as JSON (safety rule 3)."""
+"""Ours, on the VirtualService: what was last decided, as JSON (safety rule 3). One for each rollout: `mark_of`."""
 ANNOTATION_SCALED = f"{GROUP}/scaled"
 """Ours, on a workload: the replicas that we set last, and what for. Where they differ, somebody else scales it."""
+
+_LONGEST_PART = 63
+"""Kubernetes' limit for what follows the slash in an annotation's name."""
 
 Raw = dict[str, Any]
 """A document as it was read: plain dicts, lists and scalars."""
@@ -33,3 +37,12 @@ class Key:
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+
+def mark_of(rollout: str) -> str:
+    """The annotation in which a rollout writes its mark: several rollouts may share a VirtualService, one http route each."""
+    name = f"{ANNOTATION_MARK}.{rollout}"
+    if len(name) - len(GROUP) - 1 <= _LONGEST_PART:
+        return name
+    digest = hashlib.sha256(rollout.encode()).hexdigest()[:12]
+    return f"{ANNOTATION_MARK}.{rollout[:40].rstrip('-.')}.{digest}"

@@ -220,6 +220,8 @@ class PolicySpec(Model):
     """What happens when nothing can be seen: missing, stale or impossible numbers are never evidence against a version."""
     drift: DriftRule = DriftRule()
     """What happens when somebody else moves the weights."""
+    on_delete: Literal["Leave", "Restore"] = "Leave"
+    """What becomes of traffic when a rollout is deleted in an attempt: it stays as it is, or goes back to stable."""
     paused: PausedRule = PausedRule()
     """What happens to a pause that nobody ends."""
 

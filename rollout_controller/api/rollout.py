@@ -17,6 +17,9 @@ _DNS_NAME = re.compile(NAME_PATTERN.removeprefix("^").removesuffix("$"))
 LONGEST_NAME = 253
 _VERSION = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.+]{0,126}[A-Za-z0-9])?")
 
+_LONGEST = 128
+"""Characters of a version, a request id or a command; status repeats no more of what the annotations say."""
+
 
 def _name(value: str) -> str:
     if not _DNS_NAME.fullmatch(value) or len(value) > LONGEST_NAME:
@@ -210,16 +213,24 @@ class TritonRollout(Model):
     @property
     def asked_version(self) -> str | None:
         """What CI asks for; None when nothing is asked or the text is no version."""
-        version = self.metadata.annotations.get(ANNOTATION_VERSION, "").strip()
-        return version if _VERSION.fullmatch(version) else None
+        version = self.asked_text
+        return version if version and _VERSION.fullmatch(version) else None
+
+    @property
+    def asked_text(self) -> str | None:
+        """What the annotation says, version or not, as it is echoed; None when there is none."""
+        return (
+            self.metadata.annotations.get(ANNOTATION_VERSION, "").strip()[: _LONGEST + 1] or None
+        )  # one more: a longer one is no version
 
     @property
     def asked_request(self) -> str | None:
         """CI's nonce for the asked version, if it gave one."""
-        return self.metadata.annotations.get(ANNOTATION_REQUEST, "").strip()[:128] or None
+        return self.metadata.annotations.get(ANNOTATION_REQUEST, "").strip()[:_LONGEST] or None
 
     @property
     def command(self) -> tuple[str, str] | None:
         """(verb, id) of the last command written by a person or GitOps; None when there is none."""
-        verb, _, ident = self.metadata.annotations.get(ANNOTATION_COMMAND, "").strip().partition(" ")
-        return (verb, ident.strip()) if verb else None
+        words = self.metadata.annotations.get(ANNOTATION_COMMAND, "").split()
+        verb, _, ident = " ".join(words)[:_LONGEST].strip().partition(" ")
+        return (verb, ident) if verb else None

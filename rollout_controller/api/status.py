@@ -259,6 +259,29 @@ class Condition(Model):
     """The metadata.generation that this was said of."""
 
 
+class DriftState(Model):
+    """Drifts of the route that came one after the other: somebody else's hand on it."""
+
+    found: str
+    """What the last one was."""
+    first_at: Instant
+    last_at: Instant
+    count: int = 0
+    """How many of them were put right."""
+    open: bool = False
+    """The last one is left as it is."""
+
+
+class StableLoss(Model):
+    """The stable slot says that it does not run its version."""
+
+    since: Instant
+    tries: int = 0
+    """How often it was loaded again."""
+    next_at: Instant
+    """When it is loaded again if it is still lost."""
+
+
 class RolloutStatus(Model):
     """Status of a TritonRollout."""
 
@@ -280,6 +303,10 @@ class RolloutStatus(Model):
     """The attempt that is under way."""
     stable_slot: str | None = None
     """The slot that has the traffic, or gets it back."""
+    stable_version: str | None = None
+    """What the stable slot must run: what was promoted, or what it ran when it was first seen."""
+    stable_loss: StableLoss | None = None
+    drift: DriftState | None = None
     slots: dict[str, SlotStatus] = Field(default={})
     """What runs in each slot, and its share of the traffic."""
     verdicts: tuple[Verdict, ...] = ()

@@ -16,8 +16,10 @@ WHERE = "say what it shall act on: --local DIR (a folder), or --config FILE (a c
 def run(args: Namespace) -> int:
     """Run until a signal; gives the exit code. Raises CommandError for options that do not go together."""
     args.namespaces = _namespaces(args.namespaces)
-    if args.namespace:
-        raise CommandError("a controller takes --namespaces NS[,NS...] instead of --namespace", Exit.USAGE)
+    if args.namespace is not None or args.all_namespaces:
+        raise CommandError(
+            "a controller takes --namespaces NS[,NS...]; without it, all namespaces or those of --config", Exit.USAGE
+        )
     if args.config is None:
         _only_on_a_cluster(args)
         try:

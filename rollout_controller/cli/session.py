@@ -76,7 +76,7 @@ def local_directory(given: str | None, screen: Screen) -> Path:
     """The folder of documents; raises CommandError where none is named and none is here."""
     folder = folder_of(given, screen)
     if folder is None:
-        raise CommandError("a cluster is not supported yet; use --local DIR", Exit.USAGE)
+        raise CommandError("no folder is named: use --local DIR", Exit.USAGE)
     return folder
 
 

@@ -21,6 +21,7 @@ from rollout_controller.cluster.transport import MAX_BODY_BYTES, MAX_LINE_BYTES,
 
 CONNECT_S = 3.0
 """To connect, TLS included; what is left of a call's time is for the answer."""
+LEAST_S = 0.001
 RELOAD_S = 10.0
 """After credentials were refused (401), the kubeconfig is read again, at most this often: files may have been renewed."""
 _CHUNK = 64 * 1024
@@ -72,14 +73,18 @@ class Wire:
         """See Transport."""
         ends_at = monotonic() + timeout_s
         headers = {"Content-Type": content_type} if body is not None else {}
-        timeout = urllib3.Timeout(connect=min(CONNECT_S, timeout_s), total=timeout_s)
-        response = self._send(method, path, query, headers=headers, body=body, timeout=timeout, timeout_s=timeout_s)
+
+        def left() -> urllib3.Timeout:  # credentials may have taken their time
+            total_s = max(ends_at - monotonic(), LEAST_S)
+            return urllib3.Timeout(connect=min(CONNECT_S, total_s), total=total_s)
+
+        response = self._send(method, path, query, headers=headers, body=body, timeout=left, timeout_s=timeout_s)
         return self._answer(response, ends_at)
 
     def stream(self, path: str, *, query: Mapping[str, str], connect_s: float, silence_s: float) -> Iterator[bytes]:
         """See Transport. The connection is made at once; `close()` may be called from any thread."""
         timeout = urllib3.Timeout(connect=connect_s, read=connect_s)
-        response = self._send("GET", path, query, headers={}, body=None, timeout=timeout, timeout_s=connect_s)
+        response = self._send("GET", path, query, headers={}, body=None, timeout=lambda: timeout, timeout_s=connect_s)
         if response.status != 200:
             raise NotAStream(self._answer(response, monotonic() + connect_s))
         return Lines(response, self.server, silence_s)
@@ -110,10 +115,10 @@ class Wire:
         *,
         headers: Mapping[str, str],
         body: bytes | None,
-        timeout: urllib3.Timeout,
+        timeout: Callable[[], urllib3.Timeout],
         timeout_s: float,
     ) -> Any:
-        """The response with its body unread."""
+        """The response with its body unread. `timeout` is asked when the credentials are there."""
         self._renew()
         connection = self._connection
         url = connection.server + path + (f"?{urlencode(query)}" if query else "")
@@ -129,7 +134,7 @@ class Wire:
                 url,
                 body=body,
                 headers=sent,
-                timeout=timeout,
+                timeout=timeout(),
                 retries=False,
                 redirect=False,
                 preload_content=False,

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Protocol
 
 from rollout_controller import mesh, workload
 from rollout_controller.api.meta import Key, Raw
+from rollout_controller.api.names import mark_of
 from rollout_controller.api.rollout import TritonRollout
-from rollout_controller.api.status import Phase
+from rollout_controller.api.status import Phase, RolloutStatus
 from rollout_controller.cluster.store import ROLLOUT, VIRTUAL_SERVICE, Conflict, Kind, NotFound, ObjectStore, Refused
+from rollout_controller.controller.reference import Reference
 from rollout_controller.controller.workloads import KINDS
-from rollout_controller.core.observation import Observation, RouteState, SlotState, WorkloadState
+from rollout_controller.core.observation import Observation, RouteState, SlotState, Unknown, WorkloadState
 from rollout_controller.core.plan import LoadVersion, Plan, Scale, SetImage, SetWeights, Tell, WarmUp, WriteStatus
 
 FRESH_READS = 3
@@ -35,7 +37,7 @@ class Hands(Protocol):
 class Teller(Protocol):
     """Tells people; never fails and never blocks."""
 
-    def tell(self, rollout: TritonRollout, message: Tell) -> None: ...
+    def tell(self, about: Reference, message: Tell) -> None: ...
 
 
 class Applier:
@@ -70,9 +72,7 @@ class Applier:
                     else:
                         self._set_weights(rollout, seen, action, insist=False)
                 case WriteStatus():
-                    read = rollout.metadata.resource_version
-                    document = self._store.replace_status(ROLLOUT, rollout.metadata.key, plan.status.to_raw(), read)
-                    self._written(ROLLOUT, document)
+                    document = self._write_status(rollout.metadata.key, plan.status, rollout.metadata.resource_version)
                 case LoadVersion():
                     self._hands.load(rollout, action.slot, action.version)
                 case WarmUp():
@@ -81,7 +81,38 @@ class Applier:
                     if not self._change_workload(rollout, seen, plan, action, workloads):
                         break  # what follows builds on it
                 case Tell():
-                    self._teller.tell(rollout, action)
+                    self._teller.tell(Reference.to(rollout), action)
+        return document
+
+    def refuse(self, document: Raw, status: RolloutStatus, tells: Sequence[Tell]) -> None:
+        """Say of a TritonRollout that cannot be used why; nothing is written when its status says so already.
+
+        Raises:
+            StoreError: the status could not be written, and nothing was told.
+        """
+        raw, about = status.to_raw(), Reference.of(document)
+        if raw != document.get("status"):
+            self._write_status(about.key, status, document["metadata"]["resourceVersion"])
+        for message in tells:
+            self._teller.tell(about, message)
+
+    def restore(self, rollout: TritonRollout, route: RouteState | Unknown, action: SetWeights) -> None:
+        """Put traffic back for a rollout that is gone.
+
+        Raises:
+            StoreError, mesh.RouteProblem: it could not be done.
+        """
+        self._set_weights(rollout, Observation(route, {}), action, insist=True)
+
+    def say(self, rollout: TritonRollout, message: Tell, route: RouteState | Unknown | None = None) -> None:
+        """Tell something outside of a plan; with `route`, beside its VirtualService as well."""
+        self._teller.tell(Reference.to(rollout), message)
+        if isinstance(route, RouteState):
+            self._teller.tell(Reference.of(route.document), replace(message, quiet=True))
+
+    def _write_status(self, key: Key, status: RolloutStatus, version: str) -> Raw:
+        document = self._store.replace_status(ROLLOUT, key, status.to_raw(), version)
+        self._written(ROLLOUT, document)
         return document
 
     def _set_weights(self, rollout: TritonRollout, seen: Observation, action: SetWeights, *, insist: bool) -> None:
@@ -89,7 +120,9 @@ class Applier:
         key = Key(rollout.metadata.namespace, rollout.spec.route.virtual_service)
         document = seen.route.document if isinstance(seen.route, RouteState) else self._store.get(VIRTUAL_SERVICE, key)
         for attempt in range(FRESH_READS):
-            operations = mesh.patch_weights(rollout.spec, document, dict(action.weights), asdict(action.mark))
+            operations = mesh.patch_weights(
+                rollout.spec, document, dict(action.weights), mark_of(rollout.metadata.name), asdict(action.mark)
+            )
             try:
                 self._written(VIRTUAL_SERVICE, self._store.patch(VIRTUAL_SERVICE, key, operations))
             except Conflict:

@@ -45,6 +45,9 @@ class Metrics:
         self.query_failures = self._counter("prometheus_query_failures_total", "Queries without a use", "source", "reason")
         self._watch_age = Gauge(f"{_OURS}watch_age_seconds", "Since a watch last heard", ["kind"], registry=self.registry)
         self.leader = Gauge(f"{_OURS}leader", "1 while this process leads", registry=self.registry)
+        self.unknown_fields = Gauge(
+            f"{_OURS}definitions_unknown_fields", "Our fields that the cluster's definitions would drop", registry=self.registry
+        )
         self.notifications = self._counter("notifications_total", "Messages told, by sink and outcome", "sink", "outcome")
 
     def watch_queue(self, figures: Callable[[], Figures]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 from rollout_controller import mesh
 from rollout_controller.api.errors import InvalidDocument
 from rollout_controller.api.meta import Key, Raw, parse
+from rollout_controller.api.names import mark_of
 from rollout_controller.api.policy import Guard, RolloutPolicy, Slo
 from rollout_controller.api.rollout import RolloutSpec, TritonRollout
 from rollout_controller.api.status import RolloutStatus
@@ -25,6 +26,9 @@ from rollout_controller.slo.sources import Sources, check_policy
 
 BEFORE_S = 600.0
 """Stable is watched from this long before the attempt: whether it misses its objective already, and how much its counts vary."""
+
+
+_MARK_TYPES = {field.name: {"int": int, "str": str}[str(field.type)] for field in fields(Mark)}
 
 
 class Documents(Protocol):
@@ -103,10 +107,10 @@ class Observer:
         try:
             policy = parse(RolloutPolicy, raw)
         except InvalidDocument as error:
-            return Unknown("invalid", f"RolloutPolicy {key.name!r}: {_one_line(error)}")
+            return Unknown("invalid", f"RolloutPolicy {key.name!r}: {error.one_line}")
         errors = check_policy(policy, self._sources)
         if errors:
-            return Unknown("invalid", f"RolloutPolicy {key.name!r}: {_one_line(InvalidDocument(key.name, errors))}")
+            return Unknown("invalid", f"RolloutPolicy {key.name!r}: {InvalidDocument(key.name, errors).one_line}")
         return policy
 
     def route(self, rollout: TritonRollout) -> RouteState | Unknown:
@@ -144,13 +148,16 @@ def route_state(rollout: TritonRollout, document: Raw) -> RouteState | Unknown:
         weights = mesh.read_weights(rollout.spec, document)
     except mesh.RouteProblem as problem:
         return Unknown(problem.code, problem.sentence)
-    return RouteState(document, weights, _mark(mesh.read_mark(document)))
+    mark = _mark(mesh.read_mark(document, mark_of(rollout.metadata.name)))
+    return RouteState(document, weights, mark, mesh.lacks(rollout.spec, document) or "")
 
 
 def _mark(raw: Raw | None) -> Mark | None:
     """Our mark, or None when there is none or somebody garbled it."""
+    if raw is None or any(name in raw and type(raw[name]) is not kind for name, kind in _MARK_TYPES.items()):
+        return None
     try:
-        return Mark(**raw) if raw is not None else None
+        return Mark(**raw)
     except TypeError:
         return None
 
@@ -161,9 +168,3 @@ def canary_slot(rollout: TritonRollout, status: RolloutStatus) -> str:
         return status.attempt.slot
     names = tuple(rollout.spec.slots)
     return rollout.spec.other(status.stable_slot) if status.stable_slot in names else names[1]
-
-
-def _one_line(error: InvalidDocument) -> str:
-    first = error.errors[0]
-    more = f" (and {len(error.errors) - 1} more)" if len(error.errors) > 1 else ""
-    return f"{first.path}: {first.read}; {first.allowed}{more}"

@@ -13,13 +13,16 @@ from dataclasses import dataclass
 import structlog
 
 from rollout_controller import workload
+from rollout_controller.api.errors import FieldError, InvalidDocument
 from rollout_controller.api.meta import Key
 from rollout_controller.cluster.caches import DocumentCaches
 from rollout_controller.cluster.fence import Fence, FencedStore
 from rollout_controller.cluster.lease import Candidate, Leadership, Timing
 from rollout_controller.cluster.store import DEPLOYMENT, POLICY, ROLLOUT, STATEFUL_SET, VIRTUAL_SERVICE, Kind, ObjectStore
+from rollout_controller.cluster.transport import Transport
 from rollout_controller.controller.apply import Applier
 from rollout_controller.controller.config import MetricsConfig, PrometheusConfig
+from rollout_controller.controller.definitions import LOOK_EVERY_S, Definitions
 from rollout_controller.controller.health import HealthServer, Heartbeats
 from rollout_controller.controller.metered import MeteredStore
 from rollout_controller.controller.metrics import Metrics
@@ -64,6 +67,8 @@ class Settings:
     namespaces: tuple[str, ...] = ()
     no_workloads: str | None = LOCAL
     """Why there are no Deployments and StatefulSets for this controller; None: there are."""
+    wire: Transport | None = None
+    """To an API server, where there is one: it is asked whether its definitions know all our fields."""
 
 
 @dataclass(frozen=True)
@@ -147,15 +152,21 @@ class Controller:
             on_lost=self.lost,
         )
         self.schedule = Schedule(on_death=self.die, listener=self.metrics)
-        self.health = HealthServer(
-            self.metrics.registry,
-            live={"loops": self.beats.problem},
-            ready={"documents": self.not_ready, "leadership": self.not_a_candidate},
-            host=settings.metrics.host,
-            port=settings.metrics.port,
-        )
+        self.health = self._health(settings.metrics)
         for kind in self.documents.kinds:
             self.metrics.watch_age(kind.name, lambda kind=kind: self.documents.age(kind))  # type: ignore[misc]
+
+    def _health(self, where: MetricsConfig) -> HealthServer:
+        ready = {"documents": self.not_ready, "leadership": self.not_a_candidate}
+        try:
+            return HealthServer(
+                self.metrics.registry, live={"loops": self.beats.problem}, ready=ready, host=where.host, port=where.port
+            )
+        except OSError as error:
+            read = f"{where.host} port {where.port} cannot be listened on: {error.strerror or error}"
+            raise InvalidDocument(
+                "metrics", [FieldError("metrics", read, "an address of this machine and a free port")]
+            ) from None
 
     def _leadership(self, store: ObjectStore, seat: Seat) -> Leadership:
         return Leadership(
@@ -274,6 +285,9 @@ class Controller:
         self.turns.start()
         self.schedule.every(1.0, "tick", self.turns.tick)
         self.schedule.every(min(0.25, self._settings.prometheus.window / 4), "read", self.turns.read)
+        if self._settings.wire is not None:
+            definitions = Definitions(self._settings.wire, self.metrics.unknown_fields.set)
+            self.schedule.every(LOOK_EVERY_S, "definitions", definitions.look)
         self.schedule.start()
         self._log.info("acting", rollouts=len(self.documents.keys(ROLLOUT)))
 

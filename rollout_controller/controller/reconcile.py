@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from rollout_controller.api.errors import InvalidDocument
-from rollout_controller.api.meta import Key, Raw, parse
+from rollout_controller.api.meta import Key, Metadata, Raw, parse
 from rollout_controller.api.rollout import TritonRollout
-from rollout_controller.api.status import RolloutStatus
+from rollout_controller.api.status import Reason, RolloutStatus
 from rollout_controller.cluster.store import ROLLOUT, Refused
 from rollout_controller.controller.apply import Applier
 from rollout_controller.controller.errors import classify
+from rollout_controller.controller.farewell import Farewells
 from rollout_controller.controller.observe import Documents, Observer, Sight
 from rollout_controller.core.decide import decide
+from rollout_controller.core.explain import phase as explain
 from rollout_controller.core.obstacle import obstacle, once_more
-from rollout_controller.core.plan import Plan
+from rollout_controller.core.plan import Plan, Tell
+from rollout_controller.core.refusal import changed_under_way, refuse, stored_status, without_status
+from rollout_controller.core.turn import RESTING_LOOK_S
 
 
 class Witness(Protocol):
@@ -34,11 +38,19 @@ class Witness(Protocol):
 
 @dataclass(frozen=True)
 class Memory:
-    """A rollout as the last turn left it; its status is newer than the stored one by at most 30 s of evidence."""
+    """A rollout as the last turn left it; its status is newer than the stored one by at most 30 s of evidence.
+
+    `problem`: why its spec is an older one than the document's.
+    """
 
     document: Raw
     rollout: TritonRollout
     status: RolloutStatus
+    problem: Reason | None = None
+
+
+LOST: Raw = {}
+"""In place of the document in memory after a turn that failed: what was written of it is not known."""
 
 
 class Reconciler:
@@ -50,68 +62,120 @@ class Reconciler:
         self._documents, self._observer, self._applier = documents, observer, applier
         self._witness, self._clock = witness, clock
         self._memory: dict[Key, Memory] = {}
+        self._farewells = Farewells(applier, observer, clock)
 
     def reconcile(self, key: Key) -> float | None:
         """One turn; returns when to look again (seconds since 1970), None when the rollout is gone.
 
         Raises:
-            StoreError: an action failed. Memory is dropped, so that the next turn starts from the store.
+            StoreError: an action failed. The status in memory is dropped: the next turn starts from the store.
         """
         document = self._documents.get(ROLLOUT, key)
         if document is None:
-            self._memory.pop(key, None)
-            self._observer.forget(key)
-            self._witness.gone(key)
-            return None
-        rollout, status = self._recall(key, document)
-        if rollout is None:
-            return None
+            again = self._farewells.turn(key)
+            if again is None:
+                self._forget(key)
+            return again
+        if self._farewells.another(key, str(document["metadata"].get("uid", ""))):
+            self._forget(key)
+        try:
+            memory = self._recall(key, document)
+        except InvalidDocument as error:
+            return self._refuse(key, document, error)
+        rollout, status = memory.rollout, memory.status
         sight = self._observer.see(rollout, status)
         now = round(self._clock(), 3)
-        plan = once_more(rollout, decide(rollout, sight.policy, sight.observation, now, status, brief=True), now)
-        self._memory.pop(key, None)
+        plan = decide(rollout, sight.policy, sight.observation, now, status, brief=True, spec_problem=memory.problem)
+        plan = once_more(rollout, plan, now)
+        self._memory[key] = Memory(LOST, rollout, rollout.status, memory.problem)
+        self._farewells.remember(rollout, sight, status)
         try:
             written = self._applier.apply(rollout, sight.observation, plan)
         except Exception as error:
             if classify(error) != "stalled":
                 raise
             return self._refused(key, rollout, sight, plan, error)
+        self._farewells.remember(rollout, sight, plan.status)
         if written is not None:
             version = {"resource_version": written["metadata"]["resourceVersion"]}  # all that a write of the status changes
             rollout = rollout.model_copy(update={"status": plan.status, "metadata": rollout.metadata.model_copy(update=version)})
-        self._memory[key] = Memory(written or document, rollout, plan.status)
+        self._memory[key] = Memory(written or document, rollout, plan.status, memory.problem)
         self._witness.turned(rollout, sight, plan)
         return plan.look_again
+
+    def _forget(self, key: Key) -> None:
+        self._memory.pop(key, None)
+        self._observer.forget(key)
+        self._witness.gone(key)
+
+    def _refuse(self, key: Key, document: Raw, error: InvalidDocument) -> float:
+        """A TritonRollout that cannot be used, and none of it is known that could."""
+        now = round(self._clock(), 3)
+        status, tells = refuse(document, error, now)
+        if tells:
+            self._witness.invalid(key, error)
+        self._applier.refuse(document, status, tells)
+        return now + RESTING_LOOK_S
 
     def _refused(self, key: Key, rollout: TritonRollout, sight: Sight, plan: Plan, error: Exception) -> float:
         """Only a person can change that: say so in the status, and do not hurry. Nothing is remembered, as after any failure."""
         self._witness.turn_refused(rollout, error)
         fresh, document = rollout, self._documents.get(ROLLOUT, key)
         if document is not None:  # its status may have been written before the refusal
-            with suppress(InvalidDocument):
-                fresh = parse(TritonRollout, document)
+            news = {"metadata": Metadata.model_validate(document["metadata"]), "status": stored_status(document)}
+            fresh = rollout.model_copy(update=news)
         instead = obstacle(fresh, plan, str(error), round(self._clock(), 3))
         with suppress(Refused):  # the status may not be written either: the log has it
             self._applier.apply(fresh, sight.observation, instead)
         return instead.look_again
 
-    def _recall(self, key: Key, document: Raw) -> tuple[TritonRollout | None, RolloutStatus]:
-        """The rollout as it stands, and its newest status. An invalid edit leaves the last valid spec in force."""
+    def _recall(self, key: Key, document: Raw) -> Memory:
+        """The rollout as it stands, and its newest status. An invalid edit leaves the last valid spec in force.
+
+        Raises:
+            InvalidDocument: there is no last valid one.
+        """
         memory = self._memory.get(key)
-        if memory is not None and memory.document is document:
-            return memory.rollout, memory.status
+        if memory is not None and memory.document is document and (memory.problem is None or memory.status.attempt is not None):
+            return memory
         try:
             rollout = parse(TritonRollout, document)
         except InvalidDocument as error:
+            return self._in_spite_of(key, document, error)
+        if memory is None:
+            return Memory(document, rollout, rollout.status)
+        status = memory.status if _same_status(memory, document) else rollout.status
+        changed = changed_under_way(memory.rollout.spec, rollout.spec) if status.attempt is not None else None
+        if changed is not None and status.attempt is not None:
+            problem = explain.spec_held(changed, status.attempt.version)
+            return Memory(document, rollout.model_copy(update={"spec": memory.rollout.spec}), status, problem)
+        return Memory(document, rollout, status)
+
+    def _in_spite_of(self, key: Key, document: Raw, error: InvalidDocument) -> Memory:
+        """The rollout of a document with faults: by its last valid spec, or without a status that cannot be read."""
+        memory = self._memory.get(key)
+        readable = without_status(document, error)
+        if readable is not None:
+            return self._without_status(memory, document, parse(TritonRollout, readable), error)
+        if memory is None:
+            raise error
+        problem = explain.invalid_spec(error.one_line)
+        if memory.problem != problem:
             self._witness.invalid(key, error)
-            if memory is None:
-                return None, RolloutStatus()
-            kept = memory.rollout.model_copy(update={"metadata": _metadata(memory.rollout, document)})
-            return kept, memory.status
-        if memory is not None and memory.document.get("status") == document.get("status"):
-            return rollout, memory.status
-        return rollout, rollout.status
+        changes: dict[str, Any] = {"metadata": Metadata.model_validate(document["metadata"])}
+        if _same_status(memory, document):
+            return Memory(document, memory.rollout.model_copy(update=changes), memory.status, problem)
+        changes["status"] = stored_status(document)
+        return Memory(document, memory.rollout.model_copy(update=changes), changes["status"], problem)
+
+    def _without_status(self, memory: Memory | None, document: Raw, rollout: TritonRollout, error: InvalidDocument) -> Memory:
+        """Somebody garbled the status: what is in memory goes on, and where there is nothing the route decides anew."""
+        if memory is not None and memory.document is not LOST:
+            return Memory(document, rollout, memory.status)
+        lost = explain.status_lost(error.one_line)
+        self._applier.say(rollout, Tell(lost.code, lost.sentence, f"document/{lost.code}/{lost.sentence}", warning=True))
+        return Memory(document, rollout, rollout.status)
 
 
-def _metadata(rollout: TritonRollout, document: Raw) -> object:
-    return type(rollout.metadata).model_validate(document["metadata"])
+def _same_status(memory: Memory, document: Raw) -> bool:
+    return memory.document is not LOST and memory.document.get("status") == document.get("status")

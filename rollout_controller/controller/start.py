@@ -15,6 +15,7 @@ from rollout_controller.cluster.fence import Fence, FencedTransport
 from rollout_controller.cluster.lease import Timing
 from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.rds import RdsProjection
+from rollout_controller.cluster.transport import Transport
 from rollout_controller.controller.config import (
     DATABASE_NAME,
     ClusterConfig,
@@ -91,13 +92,13 @@ def run_cluster(options: ClusterOptions) -> int:
         lease=KubernetesStore(lease_wire, timeout_s=request_s),
     )
     try:
-        return _run(Controller(stores, _settings(config, options), fence, seat))
+        return _run(Controller(stores, _settings(config, options, wire), fence, seat))
     finally:
         wire.close()
         lease_wire.close()
 
 
-def _settings(config: ClusterConfig, options: ClusterOptions) -> Settings:
+def _settings(config: ClusterConfig, options: ClusterOptions, wire: Transport) -> Settings:
     return Settings(
         prometheus=config.prometheus,
         tritons=by_pattern(config.triton.url, config.triton.urls),
@@ -106,6 +107,7 @@ def _settings(config: ClusterConfig, options: ClusterOptions) -> Settings:
         workers=CLUSTER_WORKERS,
         namespaces=options.namespaces or config.namespaces,
         no_workloads=None if config.workloads.manage else NOT_MANAGED,
+        wire=wire,
     )
 
 

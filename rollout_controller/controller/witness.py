@@ -47,7 +47,7 @@ class LiveWitness:
             (self._active.discard if plan.status.phase in RESTING else self._active.add)(key)
         self._senses.aim(rollout, sight.policy, plan.status)
         self._metrics.rollouts.record(key, plan.status, now)
-        if any(isinstance(action, Tell) and action.code.startswith("Drift") for action in plan.actions):
+        if any(isinstance(action, Tell) and action.drift for action in plan.actions):
             self._metrics.rollouts.drifted(key)
         for action in plan.actions:
             if isinstance(action, SetImage):

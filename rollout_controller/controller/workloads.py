@@ -45,7 +45,7 @@ class Workloads:
 
     def __init__(self, documents: AllDocuments, clock: Callable[[], float], *, none: str | None = None) -> None:
         self._documents, self._clock, self._none = documents, clock, none
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._read: dict[tuple[Key, str], tuple[Raw, Deploy, SlotState]] = {}
         self._refusals: dict[tuple[Key, str], _Refusal] = {}
         self._names: dict[Key, frozenset[Name]] = {}
@@ -124,11 +124,12 @@ class Workloads:
         )
 
     def _others(self, key: Key, name: Name) -> tuple[Key, ...]:
-        if not self._indexed:  # once, when all rollouts are read: a workload's other user may be the last of them
-            for each in self._documents.keys(ROLLOUT):
-                self.note(each, self._documents.get(ROLLOUT, each))
-            self._indexed = True
-        with self._lock:
+        """The other rollouts that name it; the first question is only answered when all rollouts are read."""
+        with self._lock:  # what is noted meanwhile waits, and comes after what is read here
+            if not self._indexed:
+                self._indexed = self._documents.synced(ROLLOUT)
+                for each in self._documents.keys(ROLLOUT):
+                    self.note(each, self._documents.get(ROLLOUT, each))
             return tuple(sorted(self._users.get(name, set()) - {key}))
 
 

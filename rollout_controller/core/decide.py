@@ -7,9 +7,11 @@ from dataclasses import replace
 
 from rollout_controller.api.policy import RolloutPolicy
 from rollout_controller.api.rollout import TritonRollout
-from rollout_controller.api.status import Phase, RolloutStatus
+from rollout_controller.api.status import Phase, Reason, RolloutStatus
 from rollout_controller.core.capacity import sized
+from rollout_controller.core.explain import phase as explain
 from rollout_controller.core.observation import Observation, Unknown
+from rollout_controller.core.phases.always import after, before, unfit
 from rollout_controller.core.phases.leaving import promote, roll_back
 from rollout_controller.core.phases.preparing import prepare
 from rollout_controller.core.phases.resting import rest
@@ -40,6 +42,7 @@ def decide(
     status: RolloutStatus | None = None,
     *,
     brief: bool = False,
+    spec_problem: Reason | None = None,
 ) -> Plan:
     """What to do now.
 
@@ -52,19 +55,34 @@ def decide(
             most every 30 s). None: the stored one.
         brief: while nothing is to be done, not even a status to be written, sentences, intervals and conditions stay those
             of `status`: most turns of a controller are of that kind, and nobody reads their words. What is decided is the same.
+        spec_problem: why `rollout` still has an older spec than the document: the newer one cannot be used, or not now.
     """
-    problem = policy.sentence if isinstance(policy, Unknown) else ""
     turn = Turn(
         rollout=rollout,
         policy=None if isinstance(policy, Unknown) else policy.spec,
-        policy_problem=problem,
+        policy_problem=policy.sentence if isinstance(policy, Unknown) else "",
         seen=seen,
         now=now,
         status=rollout.status if status is None else status,
+        refused=spec_problem or _refused(rollout, policy),
     )
     if brief and turn.status.reason is not None and not refresh_due(turn, turn.status):
-        short = replace(turn, brief=True)
-        plan = finish(short, sized(short, HANDLERS[short.status.phase](short)))
+        plan = _plan(replace(turn, brief=True))
         if not plan.actions:
             return plan
-    return finish(turn, sized(turn, HANDLERS[turn.status.phase](turn)))
+    return _plan(turn)
+
+
+def _plan(turn: Turn) -> Plan:
+    begun = before(turn)
+    decision = unfit(begun) or HANDLERS[begun.status.phase](begun)
+    return finish(turn, sized(begun, after(begun, decision)))
+
+
+def _refused(rollout: TritonRollout, policy: RolloutPolicy | Unknown) -> Reason | None:
+    """What a person wrote that cannot be used, policy first: without it nothing begins, whatever is asked for."""
+    if isinstance(policy, Unknown) and policy.code != "not-read-yet":
+        return explain.policy_problem(policy.sentence)
+    if rollout.asked_version is None and rollout.asked_text is not None:
+        return explain.invalid_version(rollout.asked_text)
+    return None

@@ -14,7 +14,8 @@ class Unknown:
     """Something that could not be read: a code from a short list, a sentence with what was met, and since when.
 
     Codes: `no-answer` (refused, timeout), `server-error`, `partial` (warnings, partial response), `no-data` (empty or
-    stale), `bad-data` (NaN, negative, bad > total), `not-read-yet`, `not-found`, `invalid`, `refused` (may not be read).
+    stale), `bad-data` (NaN, negative, bad > total), `not-read-yet`, `not-found`, `invalid`, `refused` (may not be read), and of
+    a route `weights` (only our own two weights cannot be used: writing them mends it).
     """
 
     code: str
@@ -144,6 +145,8 @@ class RouteState:
     document: Raw
     weights: Mapping[str, int]
     mark: Mark | None = None
+    lacks: str = ""
+    """In words which destination is missing, so that no weights can be written; empty: none."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rollout_controller.api.meta import evolve
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Phase, RolloutStatus
-from rollout_controller.core.conditions import conditions
+from rollout_controller.core.conditions import with_phase
 from rollout_controller.core.explain import phase as explain
 from rollout_controller.core.plan import Plan, SetWeights, Tell, WriteStatus
 from rollout_controller.core.turn import headline
@@ -32,7 +32,7 @@ def once_more(rollout: TritonRollout, plan: Plan, now: float) -> Plan:
         return plan
     others = tuple(action for action in plan.actions if not isinstance(action, WriteStatus))
     if not any(isinstance(action, SetWeights) for action in others):
-        over = evolve(status, conditions=conditions(status, plan.reason, rollout.metadata.generation, now))
+        over = evolve(status, conditions=with_phase(status, plan.reason, rollout.metadata.generation, now))
         return Plan(over, (WriteStatus(), *others), plan.look_again, plan.reason)
     status = evolve(status, conditions=stored.conditions)
     fresh = (status.judge_written_at or 0.0) - (stored.judge_written_at or 0.0) < SLOW_S
@@ -53,7 +53,7 @@ def obstacle(rollout: TritonRollout, plan: Plan, words: str, now: float) -> Plan
     if reason.sentence in _said(status):
         return Plan(status, (), now + wait_s, reason)
     generation = rollout.metadata.generation
-    status = evolve(status, conditions=conditions(status, reason, generation, now, like=Phase.STALLED))
+    status = evolve(status, conditions=with_phase(status, reason, generation, now, like=Phase.STALLED))
     about = f"{status.attempt.id if status.attempt else f'rest/{status.attempt_count}'}/{reason.code}/{words}"
     tell = Tell(code=reason.code, sentence=reason.sentence, dedup=about, warning=True)
     return Plan(status, (WriteStatus(), tell), now + wait_s, reason)

@@ -63,6 +63,14 @@ class Tell:
     sentence: str
     dedup: str
     warning: bool = False
+    again: bool = False
+    """It may happen more than once: then the event that told it counts on (its series)."""
+    drift: bool = False
+    """Somebody else had a hand on the route."""
+    news: bool = False
+    """It is known to be new, also where its code is the status' reason already."""
+    quiet: bool = False
+    """Told before or elsewhere as well: an event that is missing is written, and nothing else."""
 
 
 Deed = LoadVersion | WarmUp | SetImage | Scale

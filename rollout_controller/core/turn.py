@@ -10,7 +10,7 @@ from rollout_controller.api.meta import evolve
 from rollout_controller.api.policy import PolicySpec
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Attempt, Phase, Reason, RolloutStatus, SlotStatus, SlotWeight
-from rollout_controller.core.conditions import conditions
+from rollout_controller.core.conditions import TYPES, Finding, conditions, current
 from rollout_controller.core.observation import Mark, Observation, RouteState, SlotState, Unknown, WorkloadState
 from rollout_controller.core.plan import Deed, Plan, SetWeights, Tell, WriteStatus
 from rollout_controller.core.states import ON_TRAFFIC, RESTING, Event, transition
@@ -38,6 +38,8 @@ class Turn:
     status: RolloutStatus
     brief: bool = False
     """Words for people are not made anew: those of `status` are kept (see `decide`)."""
+    refused: Reason | None = None
+    """Why something that a person wrote (spec, policy, version) cannot be used; None: all of it can."""
 
     @property
     def attempt(self) -> Attempt:
@@ -51,7 +53,7 @@ class Turn:
 
     @property
     def stable_version(self) -> str | None:
-        return self.version_in(self.stable)
+        return self.version_in(self.stable) or self.status.stable_version
 
     def version_in(self, slot: str) -> str | None:
         """The version a slot runs: as seen now, else as remembered."""
@@ -107,11 +109,34 @@ class Turn:
         """The status after `event`."""
         return evolve(self.status, phase=transition(self.status.phase, event), **changes)
 
-    def tell(self, reason: Reason, *, warning: bool = False, about: str = "") -> Tell:
-        """A message that is told once per attempt, step and code."""
+    def tell(
+        self,
+        reason: Reason,
+        *,
+        warning: bool = False,
+        about: str = "",
+        again: bool = False,
+        news: bool = False,
+        drift: bool = False,
+        quiet: bool = False,
+    ) -> Tell:
+        """A message that is told once per attempt, step, code and `about`, or as a series where it may come `again`.
+
+        Without `news` it is told only when its code was not the status' reason before this turn.
+        """
         attempt = self.status.attempt
         place = f"{attempt.id}/{attempt.step}" if attempt else f"rest/{self.status.attempt_count}"
-        return Tell(code=reason.code, sentence=reason.sentence, dedup=f"{place}/{reason.code}/{about}", warning=warning)
+        dedup = f"{place}/{reason.code}/{about}"
+        return Tell(
+            reason.code,
+            reason.sentence,
+            dedup,
+            warning=warning,
+            again=again,
+            news=news or drift or quiet,
+            drift=drift,
+            quiet=quiet,
+        )
 
 
 def headline(status: RolloutStatus) -> tuple[object, ...]:
@@ -129,9 +154,12 @@ def headline(status: RolloutStatus) -> tuple[object, ...]:
         status.observed_command,
         status.observed_generation,
         status.stable_slot,
+        status.stable_version,
+        status.stable_loss,
         status.slots,
         [(v.slo, v.verdict, v.unknown) for v in status.verdicts],
         [(g.guard, g.state, g.over_since) for g in status.guards],
+        [(c.type, c.status, c.reason) for c in status.conditions if c.type not in TYPES],
         status.attempts[:1],
     )
 
@@ -212,6 +240,8 @@ class Decision:
     back: bool = False
     does: tuple[Deed, ...] = ()
     tells: tuple[Tell, ...] = ()
+    drift: Reason | None = None
+    """The route was not as we wrote it in this turn."""
 
 
 def _differs(status: RolloutStatus, turn: Turn) -> bool:
@@ -239,13 +269,22 @@ def finish(turn: Turn, decision: Decision) -> Plan:
     reason, said = decision.reason, before.reason.code if before.reason else None
     if turn.brief and before.reason is not None and said == reason.code:
         reason = before.reason
+    found = Finding(
+        reason=reason,
+        refused=turn.refused,
+        policy_read=turn.policy is not None,
+        drift=decision.drift,
+        route=turn.seen.route,
+        desired=turn.desired(decision.status),
+    )
     same = reason is before.reason and decision.status.phase is before.phase and generation == before.observed_generation
+    keep = turn.brief and same and current(decision.status, found, turn.now)
     status = evolve(
         decision.status,
         reason=reason,
         observed_generation=generation,
         slots=slots_of(turn, decision.status),
-        conditions=before.conditions if turn.brief and same else conditions(decision.status, reason, generation, turn.now),
+        conditions=before.conditions if keep else conditions(decision.status, found, generation, turn.now),
     )
     write = refresh_due(turn, status) or _differs(status, turn)
     if write:
@@ -254,5 +293,5 @@ def finish(turn: Turn, decision: Decision) -> Plan:
     moves = (decision.move,) if decision.move else ()
     writes = (WriteStatus(),) if write else ()
     ordered = (*moves, *writes) if decision.back else (*writes, *moves)
-    tells = tuple(tell for tell in decision.tells if tell.code != said)
+    tells = tuple(tell for tell in decision.tells if tell.news or tell.code != said)
     return Plan(status, (*ordered, *tells, *decision.does), decision.look_again, reason)

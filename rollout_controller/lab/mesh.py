@@ -136,9 +136,17 @@ class Mesh:
             tritons.remove_shared_memory(self.directory / slot)
         return (*left, *self.kube.close())
 
-    @property
-    def access_log(self) -> Path:
-        return access_log(self.directory / "envoy")
+    def served(self, since: float) -> list[dict[str, Any]]:
+        """The sidecar's access log from `since` (seconds since 1970): what each user got. Up to 0.2 s of it may be to come."""
+        found = []
+        for line in access_log(self.directory / "envoy").read_text().splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue  # the last line is being written
+            if float(entry["start"]) >= since:
+                found.append(entry)
+        return found
 
     def load(self, *, rps: float, out: Path, seconds: float = 3600.0, seed: int = 1) -> Running:
         """Inference requests by HTTP through the sidecar."""

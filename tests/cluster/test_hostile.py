@@ -11,7 +11,7 @@ import certifi
 import pytest
 
 from rollout_controller import mesh
-from rollout_controller.api.names import Key, Raw
+from rollout_controller.api.names import Key, Raw, mark_of
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.cluster import kubernetes
 from rollout_controller.cluster.kubernetes import KubernetesStore
@@ -148,14 +148,14 @@ def test_in_a_thousand_routes_ours_is_patched_and_nothing_else(store: Kubernetes
     document["spec"]["http"][777] = template
     made = store.create(VIRTUAL_SERVICE, document)
     spec = TritonRollout.model_validate(rollout(namespace)).spec
-    operations = mesh.patch_weights(spec, made, {"blue": 90, "green": 10}, {"attempt": "a"})
+    operations = mesh.patch_weights(spec, made, {"blue": 90, "green": 10}, mark_of("resnet50"), {"attempt": "a"})
     patched = store.patch(VIRTUAL_SERVICE, Key(namespace, KEY), operations)
     assert mesh.read_weights(spec, patched) == {"blue": 90, "green": 10}
     changed = [index for index in range(1000) if patched["spec"]["http"][index] != made["spec"]["http"][index]]
     assert changed == [777]
     reordered = {**patched, "spec": {**patched["spec"], "http": patched["spec"]["http"][::-1]}}
     now = store.replace(VIRTUAL_SERVICE, reordered)
-    stale = mesh.patch_weights(spec, patched, {"blue": 0, "green": 100}, {"attempt": "a"})
+    stale = mesh.patch_weights(spec, patched, {"blue": 0, "green": 100}, mark_of("resnet50"), {"attempt": "a"})
     with pytest.raises(Conflict):
         store.patch(VIRTUAL_SERVICE, Key(namespace, KEY), stale)
     assert store.get(VIRTUAL_SERVICE, Key(namespace, KEY)) == now

@@ -172,12 +172,8 @@ class Service:
     def served(self, since: float, until: float = float("inf")) -> dict[str, list[dict[str, Any]]]:
         """The sidecar's access log of that time, by slot: what users really got."""
         found: dict[str, list[dict[str, Any]]] = {}
-        for line in self.mesh.access_log.read_text().splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue  # the last line is being written
-            if since <= float(entry["start"]) < until:
+        for entry in self.mesh.served(since):
+            if float(entry["start"]) < until:
                 slot = str(entry["cluster"]).rpartition("|")[2].partition(".")[0]
                 found.setdefault(slot, []).append(entry)
         return found

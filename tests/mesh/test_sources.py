@@ -83,12 +83,6 @@ def reading(mesh: Mesh) -> Iterator[Reading]:
     reading.close()
 
 
-def served(mesh: Mesh, since: float) -> list[dict[str, Any]]:
-    """The sidecar's access log: what each user got."""
-    lines = map(json.loads, mesh.access_log.read_text().splitlines())
-    return [line for line in lines if float(line["start"]) >= since]
-
-
 def by_slot(entries: list[dict[str, Any]], is_bad: Callable[[dict[str, Any]], bool]) -> dict[str, tuple[int, int]]:
     total: Counter[str] = Counter()
     bad: Counter[str] = Counter()
@@ -120,7 +114,7 @@ def test_istio_counts_each_answer_of_either_slot(mesh: Mesh, reading: Reading) -
     outcomes: Counter[str] = Counter()
     for second in send(mesh, 15):
         outcomes += Counter(second["outcomes"])
-    seen = by_slot(served(mesh, began), failed)
+    seen = by_slot(mesh.served(began), failed)
     assert sum(total for total, _ in seen.values()) == outcomes.total() > 500
     assert sum(bad for _, bad in seen.values()) == outcomes.total() - outcomes["200"] == seen[GREEN][1] > 5
     reading.until("istio errors", seen)
@@ -133,7 +127,7 @@ def test_istio_counts_slow_answers(mesh: Mesh, reading: Reading) -> None:
     mesh.wait_weights({BLUE: 50, GREEN: 50})
     began = time.time()
     send(mesh, 15, rps=30)
-    entries = served(mesh, began)
+    entries = mesh.served(began)
     fewest = by_slot(entries, lambda entry: entry["upstream_ms"] > SLOW_FROM_MS)
     most = by_slot(entries, lambda entry: entry["upstream_ms"] >= SLOW_FROM_MS - 1)
     totals = {slot: total for slot, (total, _) in fewest.items()}
@@ -152,7 +146,7 @@ def test_istio_counts_a_refused_connection_as_one_failure(mesh: Mesh, reading: R
     try:
         began = time.time()
         send(mesh, 6)
-        seen = by_slot(served(mesh, began), failed)
+        seen = by_slot(mesh.served(began), failed)
     finally:
         mesh.start_one(GREEN)
     assert seen[GREEN][0] == seen[GREEN][1] > 50
@@ -172,7 +166,7 @@ def test_istio_grpc_counts_by_the_grpc_status(mesh: Mesh, reading: Reading) -> N
     began = time.time()
     outcomes = grpc_requests(mesh.info.front_grpc, authority, 400)
     time.sleep(0.5)
-    seen = by_slot(served(mesh, began), failed)
+    seen = by_slot(mesh.served(began), failed)
     assert sum(total for total, _ in seen.values()) == 400
     assert all(bad == 0 for _, bad in seen.values())
     assert 0 < outcomes["failed"] < 100

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout_controller.api.names import ANNOTATION_MARK, Raw
+from rollout_controller.api.names import Raw, mark_of
 from rollout_controller.api.rollout import RolloutSpec
 from rollout_controller.cluster.patch import apply_patch
 from rollout_controller.cluster.store import Conflict
-from rollout_controller.mesh import RouteProblem, patch_weights, read_mark, read_weights
+from rollout_controller.mesh import RouteProblem, lacks, patch_weights, read_mark, read_weights
 
+ANNOTATION = mark_of("resnet50")
 MARK = {"attempt": "a1", "step": 0, "weight": 10, "phase": "Progressing", "slot": "green"}
 
 
@@ -100,12 +101,12 @@ def test_the_route_may_be_left_unnamed_when_only_one_has_the_destinations() -> N
         ),
         (spec(), document(http(to("triton-blue", 1), to("b", 0))), "not-found", "'triton-green' for slot green"),
         (spec(), document(http(to("triton-blue", 1), to("triton-green", 1), to("third", 1))), "invalid", "'third' too"),
-        (spec(), document(http(to("triton-blue", 0), to("triton-green", 0))), "invalid", "sum to 0"),
-        (spec(), document(http(to("triton-blue"), to("triton-green"))), "invalid", "sum to 0"),
+        (spec(), document(http(to("triton-blue", 0), to("triton-green", 0))), "weights", "sum to 0"),
+        (spec(), document(http(to("triton-blue"), to("triton-green"))), "weights", "sum to 0"),
         (spec(), document(http(to("triton-blue", 5), to("triton-blue", 5), to("triton-green", 5))), "invalid", "2 times"),
-        (spec(), document(http(to("triton-blue", -5), to("triton-green", 5))), "invalid", "-5 is no weight"),
-        (spec(), document(http(to("triton-blue", "5"), to("triton-green", 5))), "invalid", "'5' is no weight"),
-        (spec(), document(http(to("triton-blue", True), to("triton-green", 5))), "invalid", "True is no weight"),
+        (spec(), document(http(to("triton-blue", -5), to("triton-green", 5))), "weights", "-5 is no weight"),
+        (spec(), document(http(to("triton-blue", "5"), to("triton-green", 5))), "weights", "'5' is no weight"),
+        (spec(), document(http(to("triton-blue", True), to("triton-green", 5))), "weights", "True is no weight"),
         (spec(), document(http(to("triton-blue")), http(to("triton-blue"))), "invalid", "2 http routes are named"),
         (
             spec(None),
@@ -129,14 +130,14 @@ def test_what_is_wrong_with_a_route_is_said(of: RolloutSpec, broken: Raw, code: 
 
 
 def test_a_patch_tests_what_was_read_and_writes_only_what_is_ours() -> None:
-    read = document(http(to("triton-blue", 100), to("triton-green")), annotations={ANNOTATION_MARK: "old"})
-    assert patch_weights(spec(), read, {"blue": 90, "green": 10}, MARK) == [
+    read = document(http(to("triton-blue", 100), to("triton-green")), annotations={ANNOTATION: "old"})
+    assert patch_weights(spec(), read, {"blue": 90, "green": 10}, ANNOTATION, MARK) == [
         {"op": "test", "path": "/spec/http/0/name", "value": "resnet50"},
         {"op": "test", "path": "/spec/http/0/route", "value": read["spec"]["http"][0]["route"]},
-        {"op": "test", "path": "/metadata/annotations/rollouts.triton.dev~1mark", "value": "old"},
+        {"op": "test", "path": "/metadata/annotations/rollouts.triton.dev~1mark.resnet50", "value": "old"},
         {
             "op": "replace",
-            "path": "/metadata/annotations/rollouts.triton.dev~1mark",
+            "path": "/metadata/annotations/rollouts.triton.dev~1mark.resnet50",
             "value": json.dumps(MARK, separators=(",", ":")),
         },
         {"op": "replace", "path": "/spec/http/0/route/0/weight", "value": 90},
@@ -156,7 +157,7 @@ def change(op: str, path: str, value: Any = None) -> list[dict[str, Any]]:
         (change("replace", "/spec/http/0/route/1/destination/host", "other"), True),
         (change("add", "/spec/http/0/route/2", to("third", 5)), True),
         (change("add", "/spec/http/0", http(to("a"), name="before")), True),
-        (change("replace", "/metadata/annotations/rollouts.triton.dev~1mark", "another controller's"), True),
+        (change("replace", "/metadata/annotations/rollouts.triton.dev~1mark.resnet50", "another controller's"), True),
         (change("replace", "/spec/hosts", ["other"]), False),
         (change("add", "/spec/http/0/timeout", "3s"), False),
         (change("add", "/spec/http/1", http(to("a"), name="after")), False),
@@ -164,8 +165,8 @@ def change(op: str, path: str, value: Any = None) -> list[dict[str, Any]]:
     ],
 )
 def test_only_what_matters_stands_in_the_way_of_a_patch(meanwhile: list[dict[str, Any]], conflict: bool) -> None:
-    read = document(http(to("triton-blue", 100), to("triton-green", 0)), annotations={ANNOTATION_MARK: "{}"})
-    patch = patch_weights(spec(), read, {"blue": 90, "green": 10}, MARK)
+    read = document(http(to("triton-blue", 100), to("triton-green", 0)), annotations={ANNOTATION: "{}"})
+    patch = patch_weights(spec(), read, {"blue": 90, "green": 10}, ANNOTATION, MARK)
     now = apply_patch(read, meanwhile, "it")
     if conflict:
         with pytest.raises(Conflict):
@@ -177,20 +178,43 @@ def test_only_what_matters_stands_in_the_way_of_a_patch(meanwhile: list[dict[str
 def test_a_route_whose_weights_were_made_unusable_can_be_mended() -> None:
     for broken in (http(to("triton-blue", 0), to("triton-green", 0)), http(to("triton-blue", "x"), to("triton-green", -1))):
         read = document(broken)
-        mended = apply_patch(read, patch_weights(spec(), read, {"blue": 100, "green": 0}, MARK), "it")
+        with pytest.raises(RouteProblem) as caught:
+            read_weights(spec(), read)
+        assert caught.value.code == "weights", "writing them mends it"
+        mended = apply_patch(read, patch_weights(spec(), read, {"blue": 100, "green": 0}, ANNOTATION, MARK), "it")
         assert read_weights(spec(), mended) == {"blue": 100, "green": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "annotation"),
+    [("a", "rollouts.triton.dev/mark.a"), ("a" * 58, f"rollouts.triton.dev/mark.{'a' * 58}"), ("b." * 126 + "b", None)],
+)
+def test_each_rollout_has_a_mark_of_its_own_whose_name_kubernetes_takes(name: str, annotation: str | None) -> None:
+    assert annotation in {None, mark_of(name)}
+    assert len(mark_of(name).partition("/")[2]) <= 63
+    assert mark_of(name) != mark_of(f"{name}b")
+    assert mark_of(name)[-1].isalnum()
+
+
+def test_a_lone_destination_can_be_read_and_says_what_it_lacks() -> None:
+    lone = document(http(to("triton-blue", 100)))
+    assert read_weights(spec(), lone) == {"blue": 100, "green": 0}
+    assert lacks(spec(), lone) == (
+        "http route 'resnet50' has no destination 'triton-green' for slot green; there is 'triton-blue': add it with weight 0"
+    )
+    assert lacks(spec(), document(http(to("triton-blue", 100), to("triton-green", 0)))) is None
 
 
 def test_a_missing_destination_is_not_added() -> None:
     with pytest.raises(RouteProblem, match="no destination 'triton-green' for slot green"):
-        patch_weights(spec(), document(http(to("triton-blue", 100))), {"blue": 100, "green": 0}, MARK)
+        patch_weights(spec(), document(http(to("triton-blue", 100))), {"blue": 100, "green": 0}, ANNOTATION, MARK)
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[1]", "7", '"x"', "[" * 5000, 5, {"a": 1}])
 def test_a_garbled_mark_is_none(text: Any) -> None:
-    assert read_mark(document(annotations={ANNOTATION_MARK: text})) is None
-    assert read_mark(document()) is None
-    assert read_mark({"metadata": text}) is None
+    assert read_mark(document(annotations={ANNOTATION: text}), ANNOTATION) is None
+    assert read_mark(document(), ANNOTATION) is None
+    assert read_mark({"metadata": text}, ANNOTATION) is None
 
 
 # properties
@@ -218,7 +242,7 @@ routes = st.fixed_dictionaries(
     {"route": st.lists(entries | garbage, max_size=3) | garbage}, optional={"name": st.just("resnet50") | garbage}
 )
 annotation_maps: st.SearchStrategy[Any] = st.dictionaries(
-    st.text(TEXT, max_size=9) | st.just(ANNOTATION_MARK), st.text(TEXT, max_size=9), max_size=3
+    st.text(TEXT, max_size=9) | st.just(ANNOTATION), st.text(TEXT, max_size=9), max_size=3
 )
 
 
@@ -241,12 +265,12 @@ def test_what_is_patched_is_read_back_and_nothing_else_changes(read: Raw, blue: 
     before = copy.deepcopy(read)
     weights = {"blue": blue, "green": 100 - blue}
     assert sum(read_weights(spec(), read).values()) == 100
-    after = apply_patch(read, patch_weights(spec(), read, weights, MARK), "it")
+    after = apply_patch(read, patch_weights(spec(), read, weights, ANNOTATION, MARK), "it")
     assert read == before
     assert read_weights(spec(), after) == weights
-    assert read_mark(after) == MARK
+    assert read_mark(after, ANNOTATION) == MARK
     for version in (before, after):
-        version["metadata"].setdefault("annotations", {}).pop(ANNOTATION_MARK, None)
+        version["metadata"].setdefault("annotations", {}).pop(ANNOTATION, None)
         for route in version["spec"]["http"]:
             if isinstance(route, dict) and route.get("name") == "resnet50":
                 for entry in route["route"]:
@@ -262,10 +286,10 @@ def test_what_is_patched_is_read_back_and_nothing_else_changes(read: Raw, blue: 
     st.sampled_from(["resnet50", None]),
 )
 def test_garbage_is_a_route_problem_and_never_another_error(garbled: Raw, name: str | None) -> None:
-    read_mark(garbled)
+    read_mark(garbled, ANNOTATION)
     for call in (
         lambda: read_weights(spec(name), garbled),
-        lambda: patch_weights(spec(name), garbled, {"blue": 0, "green": 100}, MARK),
+        lambda: patch_weights(spec(name), garbled, {"blue": 0, "green": 100}, ANNOTATION, MARK),
     ):
         with contextlib.suppress(RouteProblem):
             call()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rollout_controller.api.status import Reason
+from rollout_controller.core.explain.codes import Code
 from rollout_controller.core.explain.numbers import clock
 from rollout_controller.core.explain.phase import reason, span
 from rollout_controller.core.observation import WorkloadState
@@ -28,15 +29,15 @@ def _pods(count: int) -> str:
 
 def growing(words: str, weight: int, gives_up_at: float) -> Reason:
     end = f"paused at {clock(gives_up_at)} if they do not come"
-    return reason("WaitingForPods", f"{words}, before {weight} % of the traffic goes there; {end}")
+    return reason(Code.WAITING_FOR_PODS, f"{words}, before {weight} % of the traffic goes there; {end}")
 
 
 def no_pods(words: str, weight: int, seconds: float) -> Reason:
-    return reason("NoCapacity", f"the pods for {weight} % of the traffic did not come up in {span(seconds)}: {words}")
+    return reason(Code.NO_CAPACITY, f"the pods for {weight} % of the traffic did not come up in {span(seconds)}: {words}")
 
 
 def scaled_down(slot: str, seconds: float, replicas: int) -> Reason:
-    return reason("ScaledDown", f"{slot} has had no traffic for {span(seconds)}: it goes to {replicas} {_pods(replicas)}")
+    return reason(Code.SCALED_DOWN, f"{slot} has had no traffic for {span(seconds)}: it goes to {replicas} {_pods(replicas)}")
 
 
 def no_image(version: str, image: str) -> str:
@@ -49,4 +50,4 @@ def one_triton(workload: WorkloadState) -> str:
 
 
 def slot_problem(slot: str, sentence: str) -> Reason:
-    return reason("SlotInvalid", f"slot {slot}: {sentence}")
+    return reason(Code.SLOT_INVALID, f"slot {slot}: {sentence}")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rollout_controller.api import images
-from rollout_controller.api.meta import ANNOTATION_VERSION, evolve
-from rollout_controller.api.status import Attempt, Phase, Reason, RolloutStatus
+from rollout_controller.api.meta import evolve
+from rollout_controller.api.status import Attempt, Outcome, Phase, Reason, RolloutStatus
+from rollout_controller.core.drift import Drift, find, meet
 from rollout_controller.core.explain import phase as explain
+from rollout_controller.core.explain.codes import BLOCKS, Code
 from rollout_controller.core.explain.pods import slot_problem
 from rollout_controller.core.observation import RouteState, SlotState, Unknown
 from rollout_controller.core.phases.endings import at, refuse_command
@@ -13,48 +17,86 @@ from rollout_controller.core.plan import Deed, LoadVersion, SetImage
 from rollout_controller.core.states import Event
 from rollout_controller.core.turn import RESTING_LOOK_S, Decision, Turn
 
-BLOCKS = frozenset({"RouteUnreadable", "RolesUnclear", "PolicyInvalid", "SlotInvalid"})
-"""Reasons of a Stalled that ends when its cause does."""
+ENDED: dict[Phase, Outcome] = {
+    Phase.SUCCEEDED: "Promoted",
+    Phase.ROLLED_BACK: "RolledBack",
+    Phase.ABORTED: "Aborted",
+    Phase.STALLED: "Failed",
+}
+"""Which outcome of the last attempt a phase at rest stands for."""
 
 
 def rest(turn: Turn) -> Decision:
     """One turn of a phase in which no attempt is under way."""
     turn = refuse_command(turn, "no attempt is under way")
     route = turn.seen.route
-    if isinstance(route, Unknown):
-        return _blocked(turn, explain.route_problem(route.sentence)) if route.code != "not-read-yet" else _stay(turn)
-    if turn.status.stable_slot is None:
+    if isinstance(route, RouteState) and turn.status.stable_slot is None:
         adopted = _adopt(turn, route)
         if isinstance(adopted, Decision):
             return adopted
         turn = at(turn, adopted)
-    if not turn.route_is(turn.status):
-        return _put_back(turn, route)
-    if turn.asks:
-        return _begin(turn)
-    text = turn.rollout.metadata.annotations.get(ANNOTATION_VERSION, "").strip()
-    if text and turn.rollout.asked_version is None:
-        return _stay(turn, explain.invalid_version(text))
-    return _stay(turn)
+    if (drift := find(turn)) is not None:
+        return _put_back(turn, drift)
+    if isinstance(route, Unknown):
+        return _wait(turn) if route.code == "not-read-yet" else _blocked(turn, explain.route_problem(route.sentence))
+    if turn.refused is not None:
+        return _refuse(turn, turn.refused)
+    if turn.policy is None:
+        return _wait(turn)
+    return _begin(turn) if turn.asks else _stay(turn)
 
 
-def _stay(turn: Turn, reason: Reason | None = None) -> Decision:
-    status = turn.status
-    if status.phase is Phase.STALLED and status.reason and status.reason.code in BLOCKS:
-        status = turn.go(Event.UNBLOCKED, reason=None)
-    keep = status.reason if status.phase is not Phase.IDLE else None
-    if reason is None and keep is not None and keep.code == "InvalidVersion":
-        keep = None
-    rested = explain.idle(turn.stable, turn.stable_version) if status.stable_slot else explain.reason("Idle", "not read yet")
-    return Decision(status, reason or keep or rested, turn.now + RESTING_LOOK_S)
+def _wait(turn: Turn) -> Decision:
+    """Documents or slots are still being read after a start: that is over soon, and until then nothing is news."""
+    return Decision(turn.status, turn.status.reason or _rested(turn, turn.status), turn.now + 1.0)
+
+
+def _stay(turn: Turn) -> Decision:
+    """Nothing to do. What was in the way, if anything, is so no more."""
+    status, before = turn.status, turn.status.reason
+    if before is not None and before.code in BLOCKS:
+        ended = _ended(status)
+        if status.phase is Phase.STALLED and ended is None:
+            status = turn.go(Event.UNBLOCKED)
+        before = ended
+    if status.phase is Phase.IDLE or before is None:
+        before = _rested(turn, status)
+    return Decision(status, before, turn.now + RESTING_LOOK_S)
+
+
+def _ended(status: RolloutStatus) -> Reason | None:
+    """The reason of the attempt whose end the phase stands for; None where it stands for something else."""
+    last = status.attempts[0] if status.attempts else None
+    if last is None or last.outcome != ENDED.get(status.phase) or last.version != status.observed_version:
+        return None
+    return last.reason
+
+
+def _rested(turn: Turn, status: RolloutStatus) -> Reason:
+    if status.stable_slot is None:
+        return explain.reason(Code.IDLE, "not read yet")
+    if status.phase is Phase.SUCCEEDED and status.observed_version is not None:
+        return explain.already_served(turn.stable, status.observed_version)
+    return explain.idle(turn.stable, turn.stable_version)
 
 
 def _blocked(turn: Turn, reason: Reason) -> Decision:
-    """Something only a person can mend. Said once; the phase changes only when that keeps an ask from being taken up."""
-    if not turn.asks:
-        return Decision(turn.status, reason, turn.now + RESTING_LOOK_S)
-    status = turn.status if turn.status.phase is Phase.STALLED else turn.go(Event.BLOCKED)
-    return Decision(status, reason, turn.now + RESTING_LOOK_S, tells=(turn.tell(reason, warning=True),))
+    """Something only a person can mend. The phase changes only when that keeps an ask from being taken up."""
+    status = turn.go(Event.BLOCKED) if turn.asks and turn.status.phase is not Phase.STALLED else turn.status
+    return Decision(status, reason, turn.now + RESTING_LOOK_S, tells=(turn.tell(reason, warning=True, again=True),))
+
+
+def _refuse(turn: Turn, reason: Reason) -> Decision:
+    """What a person wrote cannot be used. A text that is no version is echoed: whoever waits for it hears at once."""
+    decision = replace(_blocked(turn, reason), tells=())
+    text = turn.rollout.asked_text
+    if reason.code != Code.INVALID_VERSION or text is None:
+        return decision
+    request = turn.rollout.asked_request
+    if (text, request) == (turn.status.observed_version, turn.status.observed_request):
+        return decision
+    echo = {"observed_version": text, "observed_request": request, "verdicts": (), "guards": ()}
+    return replace(decision, status=turn.go(Event.BLOCKED, **echo))
 
 
 def _adopt(turn: Turn, route: RouteState) -> RolloutStatus | Decision:
@@ -71,16 +113,17 @@ def _adopt(turn: Turn, route: RouteState) -> RolloutStatus | Decision:
     return Decision(status, reason, turn.now, move=turn.set_weights(status, reason), back=True, tells=(tell,))
 
 
-def _put_back(turn: Turn, route: RouteState) -> Decision:
-    """The weights are not the ones we left."""
-    wanted = turn.desired(turn.status)
+def _put_back(turn: Turn, drift: Drift) -> Decision:
+    """The route is not as we left it."""
     restore = turn.policy is None or turn.policy.drift.then == "Restore"
-    reason = explain.drift(route.weights, wanted, "restored" if restore else "left as it is, as the policy says")
-    tell = turn.tell(reason, warning=True, about=explain.shares(route.weights))
-    if not restore:
-        return Decision(turn.status, reason, turn.now + RESTING_LOOK_S, tells=(tell,))
-    keep = turn.status.reason or reason
-    return Decision(turn.status, keep, turn.now, move=turn.set_weights(turn.status, keep), back=True, tells=(tell,))
+    then = "restored" if restore else "left as it is, as the policy says"
+    met = meet(turn, drift, then, repaired=restore and drift.mendable)
+    if not (restore and drift.mendable):
+        return replace(_blocked(met.turn, met.reason), tells=met.tells, drift=met.reason)
+    status = met.turn.status
+    keep = status.reason or met.reason
+    move = turn.set_weights(status, keep)
+    return Decision(status, keep, turn.now, move=move, back=True, tells=met.tells, drift=met.reason)
 
 
 def _begin(turn: Turn) -> Decision:
@@ -89,13 +132,11 @@ def _begin(turn: Turn) -> Decision:
     assert version is not None
     stable = turn.seen.slots.get(turn.stable, SlotState())
     if stable.problem and stable.problem.code == "not-read-yet":  # the prober answers within its own time limit
-        return Decision(turn.status, _stay(turn).reason, turn.now + 1.0)
+        return _wait(turn)
     echo = {"observed_version": version, "observed_request": request, "verdicts": (), "guards": ()}
     if turn.stable_version == version:
         reason = explain.already_served(turn.stable, version)
         return Decision(turn.go(Event.ALREADY_SERVED, **echo), reason, turn.now + RESTING_LOOK_S, tells=(turn.tell(reason),))
-    if turn.policy is None:
-        return _blocked(turn, explain.policy_problem(turn.policy_problem))
     for name, state in turn.seen.slots.items():
         if state.problem is not None and state.problem.code in ("invalid", "refused"):
             return _blocked(turn, slot_problem(name, state.problem.sentence))

@@ -62,6 +62,7 @@ def _to_weight(turn: Turn, attempt: Attempt, weight: int, event: Event) -> Decis
         weight_set_at=turn.now,
         step_started_at=None,
         unknown_since=None,
+        stuck_since=None,
         go_next=False,
         next_weight=None,
         growing_since=None,

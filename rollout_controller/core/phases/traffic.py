@@ -7,11 +7,14 @@ from dataclasses import replace
 from rollout_controller.api.meta import evolve
 from rollout_controller.api.policy import PolicySpec, Step
 from rollout_controller.api.status import Outcome, Phase, Reason, Verdict, VerdictKind
+from rollout_controller.core import fights
 from rollout_controller.core.explain import phase as explain
+from rollout_controller.core.explain.codes import Code
 from rollout_controller.core.guards import read_guards, tripped
 from rollout_controller.core.judge import StepView, assess
-from rollout_controller.core.observation import RouteState, SlotState, Unknown
+from rollout_controller.core.observation import RouteState, SlotState
 from rollout_controller.core.phases.endings import adopted_request, at, echoed, interrupted, leave, new_command, refused
+from rollout_controller.core.phases.route import keep_route
 from rollout_controller.core.phases.steps import GIVE_UP_S, advance, current_step, next_weight, pause, pause_then
 from rollout_controller.core.states import Event
 from rollout_controller.core.turn import TRAFFIC_LOOK_S, Decision, Turn
@@ -26,14 +29,15 @@ FIRST_WINDOWS_S = 5.0
 
 
 def progress(turn: Turn) -> Decision:
-    """One turn of Progressing."""
+    """One turn of Progressing. A person is heard also while nothing can be seen."""
     turn, decision = watch(turn)
     if decision is not None:
         return decision
-    command = new_command(turn)
-    if command is not None:
-        return _obey(turn, *command)
-    return _go_on(turn)
+    turn, decision = _obey(turn)
+    if decision is not None:
+        return decision
+    turn, decision = _keep_sight(turn)
+    return decision if decision is not None else _go_on(turn)
 
 
 def hold(turn: Turn) -> Decision:
@@ -44,13 +48,17 @@ def hold(turn: Turn) -> Decision:
     command = new_command(turn)
     if command is not None:
         return _obey_paused(turn, *command)
+    turn, _ = _keep_sight(turn)
     attempt = turn.attempt
     ends = attempt.pause_ends_at
     if ends is not None and turn.now >= ends:
         if pause_then(turn) == "Resume":
             return _resume(turn, to_next=attempt.resume_to == "next")
         return leave(turn, "RolledBack", explain.pause_ran_out(turn.now - (attempt.paused_at or turn.now)))
-    reason = turn.status.reason or explain.paused("a person", attempt.weight, ends, "ended")
+    reason = turn.status.reason
+    if reason is None or reason.code == Code.ROUTE_UNREADABLE:  # what was in the way is not any more
+        end = "resumed" if pause_then(turn) == "Resume" else "rolled back"
+        reason = explain.paused("a person or the policy", attempt.weight, ends, end)
     return Decision(turn.status, reason, min(turn.now + TRAFFIC_LOOK_S, ends or turn.now + TRAFFIC_LOOK_S))
 
 
@@ -71,9 +79,7 @@ def watch(turn: Turn) -> tuple[Turn, Decision | None]:
         return turn, decision
     if turn.policy is not None and (guard := tripped(turn.policy, turn.status.guards, turn.seen)) is not None:
         return turn, leave(turn, "RolledBack", explain.guard_harm(guard.sentence))
-    if (decision := _keep_route(turn)) is not None:
-        return turn, decision
-    return _keep_sight(turn)
+    return turn, keep_route(turn)
 
 
 def _begun_rollback(turn: Turn, route: RouteState) -> bool:
@@ -110,8 +116,8 @@ def _lost(turn: Turn) -> Reason | None:
     return explain.canary_lost(attempt.version, attempt.slot, state.version)
 
 
-def _harm_code(harm: Verdict) -> str:
-    return "ErrorsViolated" if harm.kind == "errors" else "LatencyViolated"
+def _harm_code(harm: Verdict) -> Code:
+    return Code.ERRORS_VIOLATED if harm.kind == "errors" else Code.LATENCY_VIOLATED
 
 
 def _judged(turn: Turn) -> tuple[Turn, Verdict | None]:
@@ -146,38 +152,6 @@ def _judged(turn: Turn) -> tuple[Turn, Verdict | None]:
     return at(turn, status), assessment.harm
 
 
-def _keep_route(turn: Turn) -> Decision | None:
-    """See that the route is as we want it: finish our own write, or handle somebody else's (drift)."""
-    attempt, route, now = turn.attempt, turn.seen.route, turn.now
-    if isinstance(route, Unknown):
-        since = attempt.stuck_since or now
-        if now - since >= GIVE_UP_S:
-            return leave(turn, "RolledBack", explain.stuck(now - since, route.sentence))
-        status = evolve(turn.status, attempt=evolve(attempt, stuck_since=since))
-        return Decision(status, explain.route_problem(route.sentence), min(now + TRAFFIC_LOOK_S, since + GIVE_UP_S))
-    if turn.route_is(turn.status):
-        return None
-    mark = route.mark
-    if mark is None or (mark.attempt, mark.step, mark.weight) != (attempt.id, attempt.step, attempt.weight):
-        reason = explain.shifting(turn.desired(turn.status))
-        return Decision(turn.status, reason, now + 1.0, move=turn.set_weights(turn.status, reason))
-    then = turn.policy.drift.then if turn.policy else "Restore"
-    wanted = turn.desired(turn.status)
-    about = explain.shares(route.weights)
-    if then == "Abort":
-        return leave(turn, "Aborted", explain.drift_abort(route.weights, wanted))
-    if then == "Pause" and turn.status.phase is Phase.PROGRESSING:
-        reason = explain.drift(route.weights, wanted, "paused, as the policy says")
-        there = evolve(turn.attempt, weight=route.weights[attempt.slot])
-        decision = pause(at(turn, evolve(turn.status, attempt=there)), reason, to_next=False)
-        mine = turn.set_weights(decision.status, reason)
-        return replace(decision, move=mine, tells=(turn.tell(reason, warning=True, about=about),))
-    reason = explain.drift(route.weights, wanted, "restored")
-    keep = turn.status.reason or reason
-    tell = turn.tell(reason, warning=True, about=about)
-    return Decision(turn.status, keep, now, move=turn.set_weights(turn.status, keep), back=True, tells=(tell,))
-
-
 def _keep_sight(turn: Turn) -> tuple[Turn, Decision | None]:
     """Unknown is its own verdict: hold, say so, and after the policy's time do what it says (safety rule 6)."""
     attempt, now = turn.attempt, turn.now
@@ -197,7 +171,8 @@ def _keep_sight(turn: Turn) -> tuple[Turn, Decision | None]:
     if attempt.step_started_at is None or now - attempt.step_started_at < FIRST_WINDOWS_S:
         return turn, None  # the first windows of a step are still on their way
     reason = explain.unknown(attempt.weight, blind, since + after, "goes back to stable" if then == "Rollback" else "pauses")
-    return turn, Decision(turn.status, reason, min(now + TRAFFIC_LOOK_S, since + after), tells=(turn.tell(reason, warning=True),))
+    tell = turn.tell(reason, warning=True, again=True)
+    return turn, Decision(turn.status, reason, min(now + TRAFFIC_LOOK_S, since + after), tells=(tell,))
 
 
 def _blind(turn: Turn) -> str | None:
@@ -219,7 +194,7 @@ def _go_on(turn: Turn) -> Decision:
     step = current_step(policy, attempt.weight)
     held = turn.now - attempt.step_started_at
     minimum, maximum = policy.min_hold(step), policy.max_hold(step)
-    over = next((g.sentence for g in turn.status.guards if g.state == "over"), None)
+    over = _held_by(turn)
     undecided = next((v for v in turn.status.verdicts if v.verdict is not VerdictKind.SATISFIED), None)
     requests = max((v.requests for v in turn.status.verdicts), default=0) - attempt.requests_before_step
     few = requests < policy.min_requests(step)
@@ -227,7 +202,9 @@ def _go_on(turn: Turn) -> Decision:
         return _step_done(turn, step, unproven=undecided is not None)
     if held >= maximum:
         return _out_of_time(turn, step, requests, over, undecided)
-    missing = over or (undecided and f"{undecided.slo}: {undecided.sentence.rstrip('.')}")
+    missing = (over and over.sentence.removeprefix("Holding: ").rstrip(".")) or (
+        undecided and f"{undecided.slo}: {undecided.sentence.rstrip('.')}"
+    )
     if missing is None and few:
         missing = f"{policy.min_requests(step) - requests:,} more requests"
     missing = missing or f"the step's time: {explain.span(minimum - held)} more"
@@ -241,7 +218,15 @@ def _then_words(policy: PolicySpec) -> str:
     return {"Advance": "then marked unproven", "Pause": "then paused", "Rollback": "then rolled back"}[policy.undecided.then]
 
 
-def _out_of_time(turn: Turn, step: Step, requests: int, over: str | None, undecided: Verdict | None) -> Decision:
+def _held_by(turn: Turn) -> Reason | None:
+    """What keeps any step from going forward, however healthy the version looks and however long it takes."""
+    over = next((guard.sentence for guard in turn.status.guards if guard.state == "over"), None)
+    if over is not None:
+        return explain.reason(Code.GUARD_HOLDS, f"holding: {over}")
+    return fights.repeats(turn.status.drift, turn.now)
+
+
+def _out_of_time(turn: Turn, step: Step, requests: int, over: Reason | None, undecided: Verdict | None) -> Decision:
     """The step's maxHold has passed without all that it needs."""
     assert turn.policy is not None
     assert turn.attempt.step_started_at is not None
@@ -253,11 +238,11 @@ def _out_of_time(turn: Turn, step: Step, requests: int, over: str | None, undeci
         timeout = max(policy.hold.timeout, policy.max_hold(step))
         what = explain.too_few_requests(requests, needed, held)
         if over is not None:
-            what = explain.reason("GuardHolds", f"holding: {over}")
+            what = over
         elif both_miss and undecided is not None:
-            what = explain.reason("BothMissObjective", f"holding: {undecided.sentence}")
+            what = explain.reason(Code.BOTH_MISS, f"holding: {undecided.sentence}")
         elif suspect is not None and requests >= needed:
-            what = explain.reason("SignsOfHarm", f"holding: {suspect.sentence}")
+            what = explain.reason(Code.SIGNS_OF_HARM, f"holding: {suspect.sentence}")
         if held < timeout:
             return Decision(turn.status, what, min(turn.now + TRAFFIC_LOOK_S, turn.attempt.step_started_at + timeout))
         if requests < needed and policy.unknown.then == "Rollback":
@@ -269,7 +254,7 @@ def _out_of_time(turn: Turn, step: Step, requests: int, over: str | None, undeci
     if policy.undecided.then == "Rollback":
         return leave(turn, "RolledBack", explain.undecided_rollback(held, words))
     if policy.undecided.then == "Pause":
-        return pause(turn, explain.reason("UndecidedPause", f"no verdict after {explain.span(held)}: {words}"), to_next=True)
+        return pause(turn, explain.reason(Code.UNDECIDED_PAUSE, f"no verdict after {explain.span(held)}: {words}"), to_next=True)
     return _step_done(turn, step, unproven=True)
 
 
@@ -277,7 +262,7 @@ def _step_done(turn: Turn, step: Step, *, unproven: bool) -> Decision:
     """The step has what it needs: wait for a person if it says so, else go on."""
     attempt = turn.attempt
     if step.pause is not None and not (attempt.go_full or attempt.go_next) and step.weight == attempt.weight:
-        reason = explain.reason("StepPause", f"{step.weight} % is done; the policy waits for a person here")
+        reason = explain.reason(Code.STEP_PAUSE, f"{step.weight} % is done; the policy waits for a person here")
         return pause(turn, reason, to_next=True, for_s=step.pause.duration)
     return advance(turn, unproven=unproven)
 
@@ -285,19 +270,22 @@ def _step_done(turn: Turn, step: Step, *, unproven: bool) -> Decision:
 # --- commands ------------------------------------------------------------------------------------------------
 
 
-def _obey(turn: Turn, verb: str, ident: str) -> Decision:
-    """A command in Progressing. Abort was handled before."""
-    attempt = turn.attempt
+def _obey(turn: Turn) -> tuple[Turn, Decision | None]:
+    """A command in Progressing, or the turn in which it was refused. Abort was handled before."""
+    command = new_command(turn)
+    if command is None:
+        return turn, None
+    verb, ident = command
     if verb == "pause":
-        decision = pause(turn, explain.reason("Paused", f"paused by command {ident}"), to_next=False)
-        return replace(decision, status=echoed(decision.status, verb, ident, decision.reason.sentence))
-    if verb in {"promote", "promote-full"} and turn.policy is not None:
+        decision = pause(turn, explain.reason(Code.PAUSED, f"paused by command {ident}"), to_next=False)
+    elif verb in {"promote", "promote-full"} and turn.policy is not None:
         full = verb == "promote-full"
-        turn = at(turn, evolve(turn.status, attempt=evolve(attempt, go_full=full, go_next=True)))
-        decision = advance(turn, unproven=True)
-        return replace(decision, status=echoed(decision.status, verb, ident, decision.reason.sentence))
-    why = "nothing is paused" if verb == "resume" else _no_such(verb)
-    return _go_on(at(turn, refused(turn.status, verb, ident, why)))
+        going = evolve(turn.attempt, go_full=full, go_next=True)
+        decision = advance(at(turn, evolve(turn.status, attempt=going)), unproven=True)
+    else:
+        why = "nothing is paused" if verb == "resume" else turn.policy_problem
+        return at(turn, refused(turn.status, verb, ident, why)), None
+    return turn, replace(decision, status=echoed(decision.status, verb, ident, decision.reason.sentence))
 
 
 def _obey_paused(turn: Turn, verb: str, ident: str) -> Decision:
@@ -305,14 +293,10 @@ def _obey_paused(turn: Turn, verb: str, ident: str) -> Decision:
         turn = at(turn, evolve(turn.status, attempt=evolve(turn.attempt, go_full=verb == "promote-full")))
         decision = _resume(turn, to_next=verb != "resume" or turn.attempt.resume_to == "next")
         return replace(decision, status=echoed(decision.status, verb, ident, decision.reason.sentence))
-    why = "it is paused already" if verb == "pause" else _no_such(verb)
+    why = "it is paused already" if verb == "pause" else turn.policy_problem
     status = refused(turn.status, verb, ident, why)
     reason = status.reason or explain.paused("a person", turn.attempt.weight, None, "")
     return Decision(status, reason, turn.now + TRAFFIC_LOOK_S)
-
-
-def _no_such(verb: str) -> str:
-    return f"there is no command {verb!r}; there are pause, resume, promote, promote-full and abort"
 
 
 def _resume(turn: Turn, *, to_next: bool) -> Decision:
@@ -325,5 +309,5 @@ def _resume(turn: Turn, *, to_next: bool) -> Decision:
     assert turn.policy is not None
     weight = min(current_step(turn.policy, attempt.weight).weight, attempt.weight)
     status = evolve(resumed.status, attempt=evolve(attempt, weight=weight, weight_set_at=turn.now, step_started_at=None))
-    reason = explain.reason("Resumed", f"resumed at {weight} %")
+    reason = explain.reason(Code.RESUMED, f"resumed at {weight} %")
     return Decision(status, reason, turn.now, move=turn.set_weights(status, reason), tells=(turn.tell(reason),))

@@ -278,3 +278,27 @@ def test_reading_is_by_reference(store: Scripted, cache: DocumentCache) -> None:
     assert cache.wait_synced(5)
     first: Raw | None = cache.get(POLICY, BALANCED)
     assert first is cache.get(POLICY, BALANCED)
+
+
+def test_only_what_is_wanted_of_a_kind_is_held(tmp_path: Path) -> None:
+    """However a document comes: listed, watched or put."""
+    store, seen = LocalStore(tmp_path / "store.db"), Seen()
+
+    def bare(document: Raw) -> Raw:
+        return {"metadata": document["metadata"]}
+
+    listed = store.create(POLICY, policy("vision"))
+    store.create(VIRTUAL_SERVICE, virtual_service("vision"))
+    kinds = (POLICY, VIRTUAL_SERVICE)
+    cache = DocumentCache(store, kinds, on_change=seen.changed, on_death=seen.died, keep={POLICY: bare})
+    cache.start()
+    try:
+        assert cache.wait_synced(10)
+        assert cache.get(POLICY, BALANCED) == bare(listed)
+        assert "spec" in (cache.get(VIRTUAL_SERVICE, Key("vision", "triton")) or {})
+        cache.put(POLICY, store.create(POLICY, policy("vision", "mine")))
+        assert "spec" not in (cache.get(POLICY, Key("vision", "mine")) or {"spec": ""})
+        changed = store.patch(POLICY, BALANCED, ADD_LABEL)
+        soon(lambda: cache.get(POLICY, BALANCED) == bare(changed))
+    finally:
+        cache.stop()

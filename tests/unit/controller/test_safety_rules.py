@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rollout_controller.api.meta import ANNOTATION_MARK, Key, Raw
+from rollout_controller.api.meta import Key, Raw
+from rollout_controller.api.names import mark_of
 from rollout_controller.api.status import Phase
 from rollout_controller.cluster.store import POLICY, ROLLOUT, VIRTUAL_SERVICE, Conflict, Kind
 from rollout_controller.core.observation import SlotState, Unknown
@@ -97,7 +98,7 @@ def test_rule_2_only_our_weights_and_our_mark_change(tmp_path: Path) -> None:
         route["weight"] = weight
     assert after["spec"] == expected["spec"]
     assert after["metadata"]["labels"] == before["metadata"]["labels"]
-    assert set(after["metadata"]["annotations"]) == {ANNOTATION_MARK}
+    assert set(after["metadata"]["annotations"]) == {mark_of(KEY.name)}
 
 
 def test_rule_3_the_route_alone_tells_what_was_decided(tmp_path: Path) -> None:
