@@ -151,9 +151,9 @@ class Retreat(Model):
     """Users out of the way first, the version judged later."""
 
     cool_down: Duration = 60.0
-    """The canary stays without traffic this long."""
+    """The canary stays without traffic this long, then it gets the same weight again."""
     strikes: Annotated[int, Field(ge=1, le=10)] = 3
-    """So many retreats in one attempt are a rollback."""
+    """So many retreats in a row, each as soon as the users were back, are a rollback."""
 
 
 class CompareToStable(Model):
@@ -212,8 +212,8 @@ class PolicySpec(Model):
     """How sure the controller must be before it decides."""
     compare_to_stable: CompareToStable | None = None
     """Relative test against stable on the same SLIs; absent: the objectives alone decide."""
-    retreat: Retreat | Literal["off"] = "off"
-    """Users out of the way on sudden strong harm, the version judged later. Not part of this version yet: off."""
+    retreat: Retreat | Literal["off"] = Retreat()
+    """Users out of the way on sudden strong harm, the version judged later; or `off`."""
     undecided: Undecided = Undecided()
     """What happens when the evidence does not decide in time."""
     unknown: UnknownRule = UnknownRule()
@@ -229,13 +229,6 @@ class PolicySpec(Model):
     @classmethod
     def _yaml_reads_off_as_false(cls, value: Any) -> Any:
         return "off" if value is False else value
-
-    @field_validator("retreat")
-    @classmethod
-    def _no_retreat_yet(cls, value: Retreat | Literal["off"]) -> Retreat | Literal["off"]:
-        if value != "off":
-            raise ValueError("a retreat is not part of this version yet|leave it out, or write 'off'")
-        return value
 
     @field_validator("steps")
     @classmethod

@@ -136,6 +136,10 @@ class Mark:
     sentence: str = ""
     ending: str = ""
     """In a rollback: how the attempt ends."""
+    retreats: int = 0
+    """How often users were taken out of the way in this attempt."""
+    strikes: int = 0
+    """How often in a row harm was there as soon as the users were."""
 
 
 @dataclass(frozen=True)

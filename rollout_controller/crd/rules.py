@@ -190,11 +190,11 @@ ROLLOUT_RULES: Mapping[Place, tuple[Rule, ...]] = {
 }
 
 UNTYPED: Mapping[Place, Raw] = {
-    (PolicySpec, "retreat"): {"enum": ["off", False]},
+    (PolicySpec, "retreat"): {},
 }
 """Fields that may be a map or a word, which no structural schema can say: the API server keeps them as they are.
 
-What may stand there is in their enum; to YAML 1.1, which kubectl reads, `off` is false. A retreat is not part of this version.
+(To YAML 1.1, which kubectl reads, `off` is false.)
 """
 
 LIST_KEYS: Mapping[Place, str] = {
