@@ -258,7 +258,7 @@ class Condition(Model):
     """A Kubernetes condition."""
 
     type: str
-    """Ready, Reconciling or Stalled, by the rules of kstatus."""
+    """Ready, Reconciling or Stalled, by the rules of kstatus; Accepted or RouteInSync."""
     status: Literal["True", "False", "Unknown"]
     """Whether it is so."""
     reason: str
@@ -277,7 +277,9 @@ class DriftState(Model):
     found: str
     """What the last one was."""
     first_at: Instant
+    """When they began."""
     last_at: Instant
+    """When the last one was found."""
     count: int = 0
     """How many of them were put right."""
     open: bool = False
@@ -288,6 +290,7 @@ class StableLoss(Model):
     """The stable slot says that it does not run its version."""
 
     since: Instant
+    """Since when."""
     tries: int = 0
     """How often it was loaded again."""
     next_at: Instant
@@ -318,7 +321,9 @@ class RolloutStatus(Model):
     stable_version: str | None = None
     """What the stable slot must run: what was promoted, or what it ran when it was first seen."""
     stable_loss: StableLoss | None = None
+    """Set while the stable slot says that it does not run its version."""
     drift: DriftState | None = None
+    """What somebody else did to the route lately."""
     slots: dict[str, SlotStatus] = Field(default={})
     """What runs in each slot, and its share of the traffic."""
     verdicts: tuple[Verdict, ...] = ()

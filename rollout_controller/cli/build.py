@@ -39,13 +39,15 @@ def build(rollout: Mapping[str, Any], policy: Mapping[str, Any] | None, now: flo
     deadline_at, then = _deadline(rollout, _map(status.get("attempt")), spec, phase)
     reason = _map(status.get("reason"))
     ask = _ask(_map(metadata.get("annotations")), status)
+    refused = _refused(status)
     return Info(
         namespace=str(metadata.get("namespace") or "default"),
         name=str(metadata.get("name") or ""),
         phase=phase,
-        urgency=_urgency(phase, ask, attempt, late=late_s is not None, drifted=drifted),
+        urgency=_urgency(phase, ask, attempt, late=late_s is not None or bool(refused), drifted=drifted),
         code=str(reason.get("code") or ""),
         sentence=str(reason.get("sentence") or ""),
+        refused=refused,
         ask=ask,
         attempt=attempt,
         stable_slot=stable,
@@ -76,6 +78,14 @@ def _urgency(phase: str, ask: AskInfo, attempt: AttemptInfo | None, *, late: boo
     if phase == "Retreated" or drifted or (phase in ACTIVE and held_up):
         return "watch"
     return "busy" if phase in ACTIVE or not ask.taken_up else "calm"
+
+
+def _refused(status: Mapping[str, Any]) -> str:
+    """Said in the conditions only: phase and reason go on to say what the rollout is at."""
+    for condition in map(_map, _list(status.get("conditions"))):
+        if condition.get("type") == "Stalled" and condition.get("reason") == "Refused" and condition.get("status") == "True":
+            return str(condition.get("message") or "")
+    return ""
 
 
 def _ask(annotations: Mapping[str, Any], status: Mapping[str, Any]) -> AskInfo:

@@ -165,6 +165,8 @@ def _step(step: StepInfo) -> Span:
 def reasons(info: Info) -> Iterator[Block]:
     """Why it is so, what it cost, and what was before."""
     last, result = info.last, info.result
+    if info.refused:
+        yield Para("stuck", info.refused, "bad")
     if info.sentence:
         yield Para("why", info.sentence)
     if result is not None and result.outcome != "Promoted":

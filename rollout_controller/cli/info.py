@@ -136,6 +136,8 @@ class Info:
     urgency: Urgency
     code: str
     sentence: str
+    refused: str
+    """What the cluster refuses, in one sentence, while it does; empty: nothing."""
     ask: AskInfo
     attempt: AttemptInfo | None
     stable_slot: str | None

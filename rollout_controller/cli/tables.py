@@ -55,7 +55,7 @@ def _line(info: Info, *, several: bool, wide: bool) -> Row:
     active = info.phase in ACTIVE and info.attempt is not None
     share = canary.seen_percent if canary is not None and canary.seen_percent is not None else None
     asked = (Span(" ".join(filter(None, (info.ask.version, info.ask.request))) or "-"),) if wide else ()
-    why = _late(info) or _pending(info) or info.sentence or "nothing has been asked for yet"
+    why = _late(info) or info.refused or _pending(info) or info.sentence or "nothing has been asked for yet"
     return (
         Span(info.namespace if several else ""),
         Span(info.name, "strong"),
@@ -64,7 +64,7 @@ def _line(info: Info, *, several: bool, wide: bool) -> Row:
         Span(f"{share} %" if active and share is not None else "-", right=True),
         Span(_since(info), "dim"),
         *asked,
-        Span(why, "warn" if info.late_s is not None else "plain"),
+        Span(why, "warn" if info.late_s is not None or info.refused else "plain"),
     )
 
 

@@ -315,12 +315,12 @@ class Leadership:
     def _look_s(self) -> float:
         return self._candidate.timing.look_s * self._uniform(0.8, 1.0)
 
-    def _tell(self, what: str, **more: str) -> None:
-        said, at = self._said
-        now = self._clock()
-        if what != said or now - at >= SAY_AGAIN_S:
+    def _tell(self, what: str, **trouble: str) -> None:
+        """What is new; trouble also again after a while."""
+        (said, at), now = self._said, self._clock()
+        if what != said or (trouble and now - at >= SAY_AGAIN_S):
             self._said = (what, now)
-            (self._log.warning if more else self._log.info)(what, **more)
+            (self._log.warning if trouble else self._log.info)(what, **trouble)
 
     def _run(self) -> None:
         try:

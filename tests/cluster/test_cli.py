@@ -7,23 +7,21 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from rollout_controller.api.names import Key, Raw
+from rollout_controller.api.names import Key
 from rollout_controller.cluster import wire
 from rollout_controller.cluster.kubernetes import KubernetesStore
 from rollout_controller.cluster.light import LightTransport
 from rollout_controller.cluster.store import EVENT, POLICY, ROLLOUT
 from rollout_controller.lab.kube import Kube
 from tests.contract.documents import told
+from tests.support.people import allow, playing, started
 from tests.support.shell import Shell
 from tests.unit.cli.gallery import POLICY as BALANCED
 from tests.unit.cli.gallery import rollout
@@ -347,58 +345,3 @@ def test_a_pipeline_needs_no_right_but_get_and_patch(cluster: Shell, kube: Kube)
     assert "You may not get rolloutpolicies.rollouts.triton.dev" in out
     assert "You may not list events.events.k8s.io" in out
     assert cluster.run("status", "resnet5")[2].endswith(f"no TritonRollout 'resnet5' in namespace {cluster.namespace}\n")
-
-
-@contextmanager
-def started(cluster: Shell, *argv: str) -> Iterator[subprocess.Popen[str]]:
-    """A command in a process of its own, ended at the end of the block at the latest."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rollout_controller", *cluster.options, *argv],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def allow(kube: Kube, namespace: str, name: str, rights: list[tuple[Any, list[str]]], *, user: bool = False) -> None:
-    """Give rights in a namespace: to a user, or to a service account of that namespace."""
-    rules = [
-        {"apiGroups": [kind.api_version.partition("/")[0]], "resources": [kind.plural], "verbs": verbs} for kind, verbs in rights
-    ]
-    group = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": name, "namespace": namespace}}
-    subject: Raw = {"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": name}
-    if not user:
-        subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
-    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
-    kube.apply({**group, "kind": "Role", "rules": rules})
-    kube.apply({**group, "kind": "RoleBinding", "roleRef": reference, "subjects": [subject]})
-
-
-class playing:  # noqa: N801 - a context manager, read as a verb
-    """Other people, each in a thread, while the block runs; at its end they must be through without an error."""
-
-    def __init__(self, *people: Callable[[], None]) -> None:
-        self._errors: list[BaseException] = []
-        self._threads = [threading.Thread(target=self._run, args=(person,), daemon=True) for person in people]
-
-    def _run(self, person: Callable[[], None]) -> None:
-        try:
-            person()
-        except BaseException as error:  # noqa: BLE001 - shown by the test that started it
-            self._errors.append(error)
-
-    def __enter__(self) -> None:
-        for thread in self._threads:
-            thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        for thread in self._threads:
-            thread.join(timeout=180)
-        assert not any(thread.is_alive() for thread in self._threads)
-        assert self._errors == []

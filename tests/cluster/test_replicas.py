@@ -11,7 +11,9 @@ import pytest
 
 from rollout_controller.api.meta import ANNOTATION_VERSION
 from rollout_controller.lab.kube import Kube
-from tests.support.controller_process import READS
+from tests.contract.documents import policy, rollout, virtual_service
+from tests.support.chart import install_chart
+from tests.support.controller_process import READS, ControllerProcess
 from tests.support.replicas import Replica, Stage, stage
 from tests.support.watching import soon
 from tests.unit.triton.wire_triton import WireTriton, serve
@@ -173,3 +175,48 @@ def _acting(scene: Stage) -> Replica:
 
     soon(lambda: len(found()) == 1, 60, scene.logs)
     return found()[0]
+
+
+def test_two_namespaces_and_no_right_beyond_them(kube: Kube, namespace: str, tmp_path: Path) -> None:
+    """One process for both, with a Role in each; a rollout elsewhere is nothing to it."""
+    spaces = [namespace, f"{namespace}-b"]
+    with stage(kube, f"{namespace}-c", tmp_path) as elsewhere:
+        install = install_chart(kube, {"namespaces": spaces}, name="two", namespace=namespace)
+        here = {"prometheus": {"url": "http://127.0.0.1:9"}, "metrics": {"host": "127.0.0.1", "port": 0}}
+        config = install.config_with(tmp_path / "two.yaml", here)
+        for space in spaces:
+            resting = rollout(space)
+            del resting["metadata"]["annotations"]
+            kube.apply(policy(space), virtual_service(space), resting)
+        user = f"system:serviceaccount:{namespace}:two-rollout-controller"
+        process = ControllerProcess(kube, user, install.kubeconfig, config, tmp_path / "two.log")
+        try:
+            process.wait_acting()
+            assert process.ready()
+            for space in spaces:
+                soon(lambda space=space: _phase(kube, space) == "Idle", 60, process.log_text)  # type: ignore[misc]
+            elsewhere.drift()
+            for space in spaces:
+                _drift(kube, space)
+            for space in spaces:
+                soon(lambda space=space: _weights(kube, space) == [100, 0], 60, process.log_text)  # type: ignore[misc]
+            assert elsewhere.weights() == (50, 50)
+            assert "HTTP 403" not in process.log_text()
+        finally:
+            process.close()
+
+
+def _phase(kube: Kube, space: str) -> str | None:
+    phase: str | None = (kube.api.read(rollout(space), namespace=space).get("status") or {}).get("phase")
+    return phase
+
+
+def _weights(kube: Kube, space: str) -> list[int]:
+    routes = kube.api.read(virtual_service(space), namespace=space)["spec"]["http"][0]["route"]
+    return [share.get("weight", 0) for share in routes]
+
+
+def _drift(kube: Kube, space: str) -> None:
+    path = kube.api.path_of(virtual_service(space), space)
+    patch = [{"op": "add", "path": f"/spec/http/0/route/{n}/weight", "value": 50} for n in (0, 1)]
+    kube.api.call("PATCH", path, patch, content_type="application/json-patch+json")

@@ -70,7 +70,7 @@ def route_problem(sentence: str) -> Reason:
 
 
 def refused(words: str, seconds: float) -> Reason:
-    return reason(Code.REFUSED, f"what this rollout needs is refused, and tried again every {span(seconds)}: {words}")
+    return reason(Code.REFUSED, f"refused, and tried again every {span(seconds)}: {words}")
 
 
 def roles_unclear(weights: Mapping[str, int]) -> Reason:

@@ -13,6 +13,7 @@ from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import (
     Attempt,
     AttemptRecord,
+    Condition,
     GuardReading,
     Outcome,
     Phase,
@@ -368,6 +369,23 @@ def _drift() -> Scene:
     return Scene(rollout(state), POLICY)
 
 
+def _refused() -> Scene:
+    state = status(
+        Phase.PROGRESSING,
+        "Shifting",
+        "Moving traffic to blue 75 %, green 25 %.",
+        attempt=attempt(1, 25, steps_done=_DONE_10),
+        slots=slots(25, seen=10),
+        verdicts=(errors(), latency()),
+    )
+    words = (
+        "Refused, and tried again every 30 s: patch VirtualService vision/triton: HTTP 403 Forbidden. It needs the verb patch on "
+        "virtualservices.networking.istio.io in namespace vision; the chart's RBAC gives it to the controller."
+    )
+    condition = Condition(type="Stalled", status="True", reason="Refused", message=words, last_transition_time=NOW - 60)
+    return Scene(rollout(state.model_copy(update={"conditions": (condition,)})), POLICY)
+
+
 def _retreated() -> Scene:
     state = status(
         Phase.RETREATED,
@@ -437,6 +455,7 @@ SCENES: dict[str, Scene] = {
     "holding": _holding(),
     "drift": _drift(),
     "drift-at-rest": _drift_at_rest(),
+    "refused": _refused(),
     "retreated": _retreated(),
     "common-cause": _common_cause(),
     "no-controller": _no_controller(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -44,3 +45,20 @@ def test_a_reader_that_goes_away_is_no_fault(shell: LocalShell) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert (done.stdout, done.stderr) == ("rollouts:\n", "")
+
+
+def test_a_process_that_ends_at_once_loses_nothing(shell: LocalShell) -> None:
+    for number in range(50):
+        shell.put("rolled-back", f"r{number}")
+    base = [sys.executable, "-m", "rollout_controller", "--local", str(shell.directory)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def run(*argv: str) -> tuple[int, str, str]:
+        done = subprocess.run([*base, *argv], capture_output=True, text=True, timeout=60, check=False, env=env)
+        return done.returncode, done.stdout, done.stderr
+
+    code, out, err = run("list", "-o", "json")
+    assert (code, len(json.loads(out)["rollouts"]), err) == (0, 50, "")
+    assert run("status", "r7", "--exit-code")[0] == 3
+    code, out, err = run("pause", "r7", "--answer-within", "100ms")
+    assert (code, out, "is one running?" in err) == (4, "", True)

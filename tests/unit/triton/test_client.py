@@ -249,3 +249,26 @@ def test_connections_are_kept_and_one_that_ended_is_not_used_again() -> None:
             assert client.index() == ()
             assert len(accepted) == connections, calls
             time.sleep(0.05)  # so that the server's end of the connection has come
+
+
+def test_what_changes_a_triton_needs_a_permit_and_what_reads_does_not(triton: WireTriton) -> None:
+    """Who does not lead any more loads nothing, not even the second half of a load."""
+
+    class Denied(Exception):
+        pass
+
+    permits = [True]
+
+    def permit() -> None:
+        if not permits or not permits.pop():
+            raise Denied
+
+    client = TritonClient(triton.url, permit=permit)
+    with pytest.raises(Denied):
+        client.load_pinned("m", "2")  # the plain load is permitted, the pin after it is not
+    assert triton.versions == {"3": "READY"}
+    assert triton.overrides == []
+    with pytest.raises(Denied):
+        client.unload("m")
+    assert client.index()
+    assert client.server_ready()
