@@ -124,7 +124,7 @@ class Judge(Model):
     tolerance: Tolerance = Tolerance()
     """Twice the longest hiccup that must be survived: harm is found a little later than this."""
     batch_size: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Requests that fail together at most, as those of one batch do; absent: 8."""
+    """Requests that fail together at most, as those of one batch do; absent: 4."""
 
     @model_validator(mode="after")
     def _possible(self) -> Judge:

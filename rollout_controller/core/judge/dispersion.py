@@ -11,8 +11,9 @@ from rollout_controller.api.evidence import Dispersion
 from rollout_controller.api.meta import evolve
 from rollout_controller.core.observation import Counts
 
-LARGEST = 8.0
-"""Design effect at most where nobody says how large the batches are: Triton's dynamic batches are usually smaller."""
+LARGEST = 4.0
+"""Design effect at most where nobody says how large the batches are. More would help larger batches, but an incident of stable
+before the rollout looks the same, and must not make the judge blind."""
 _LEAST_WINDOWS = 6
 _SURE = 2.0
 """Standard deviations of X2 that must be exceeded: counts of independent requests give 1, and not 1 give or take noise."""
