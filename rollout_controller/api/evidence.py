@@ -110,6 +110,23 @@ class QuestionEvidence(Model):
     """The largest ln M so far."""
 
 
+class Routing(Model):
+    """Whether the canary completes its share of the requests, in this step."""
+
+    step: int | None = None
+    """The step."""
+    weight: int = 0
+    """Its weight in percent."""
+    log_weights: tuple[float, ...] = ()
+    """ln W, one for each share that is bet on."""
+    left: float = 1.0
+    """Of the bet, what has not started."""
+    canary: int = 0
+    """Requests that the canary completed."""
+    stable: int = 0
+    """Requests that stable completed."""
+
+
 class SloEvidence(Model):
     """Evidence about one SLO."""
 
@@ -149,6 +166,8 @@ class SloEvidence(Model):
     """The return of the traffic (0: the first) that the last judged window belongs to."""
     reentered: bool = False
     """Nothing since the traffic's return was judged yet."""
+    routing: Routing = Routing()
+    """Whether the canary completes its share of the requests."""
     lane: dict[str, QuestionEvidence] = Field(default_factory=dict)
     """Evidence for a retreat, by question, since the traffic came or came back."""
     lane_step: int | None = None

@@ -28,7 +28,7 @@ STRIKE_S = 15.0
 _CAP = 40.0
 _RATIO = 1.1
 _LARGEST_BOUND = 0.6
-_NO_EVIDENCE = (0.0,) * len(PRIORS)
+_COARSE = tuple(prior / sum(PRIORS[::2]) for prior in PRIORS[::2])
 
 Answers = dict[str, QuestionEvidence]
 
@@ -36,7 +36,7 @@ Answers = dict[str, QuestionEvidence]
 def questions(kind: str, p0: float) -> tuple[Question, ...]:
     """What the lane asks about one SLO."""
     bound = min(FACTOR[kind] * p0, _LARGEST_BOUND)
-    return AbsoluteQuestion(bound), RelativeQuestion(_RATIO, bound, "relative")
+    return AbsoluteQuestion(bound), RelativeQuestion(_RATIO, bound, "relative", coarse=True)
 
 
 class Look(NamedTuple):
@@ -61,12 +61,13 @@ def grow(asked: Sequence[Question], answers: Answers, look: Look, step: StepView
     grown = {}
     for question in asked:
         before = answers[question.name]
-        increments: Sequence[float] = _NO_EVIDENCE
+        priors = _COARSE if isinstance(question, RelativeQuestion) else PRIORS
+        increments: Sequence[float] = (0.0,) * len(priors)
         if not (look.guarded and question.needs_good_stable):
             increments = [min(ratio / look.effect, _CAP) for ratio in question.log_likelihoods(look.arms)]
         start = mixture.start_mass(before, new_step=look.new_step, steps=max(look.step_count, 2), masses=mixture.LANE)
         spread = mixture.spread_mass(before, look.seconds, step.planned_s, mixture.LANE)
-        grown[question.name] = mixture.grow(before, increments, PRIORS, start=start, spread=spread)
+        grown[question.name] = mixture.grow(before, increments, priors, start=start, spread=spread)
     return grown
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from rollout_controller.api.evidence import ComparedEdge, QuestionEvidence, SloEvidence, Tally
 from rollout_controller.api.meta import evolve
-from rollout_controller.core.judge import compared, dispersion, lane, mixture, stable
+from rollout_controller.core.judge import compared, dispersion, lane, mixture, routing, stable
 from rollout_controller.core.judge.pending import Pending, from_memory, joined, to_memory
 from rollout_controller.core.judge.questions import GRID, PRIORS, Arms
 from rollout_controller.core.judge.step import Place, StepView, place
@@ -19,6 +19,7 @@ from rollout_controller.core.judge.terms import Asked, SloTerms
 from rollout_controller.core.observation import Counts, Window
 
 _NO_EVIDENCE = (0.0,) * GRID
+_NO_REQUESTS = Tally()
 
 
 class SloJudge:
@@ -52,6 +53,7 @@ class SloJudge:
         self.answers = {asked.question.name: self._answer(memory, asked) for asked in self.terms.asked}
         self.new_step = memory.new_step
         self.entry, self.reentered = memory.entry, memory.reentered
+        self.routing = memory.routing
         self.lane, self.lane_step, self.last_stable = memory.lane, memory.lane_step, memory.last_stable
 
     def _answer(self, memory: SloEvidence, asked: Asked) -> QuestionEvidence:
@@ -81,6 +83,7 @@ class SloJudge:
             questions=self.answers,
             entry=self.entry,
             reentered=self.reentered,
+            routing=self.routing,
             lane=self.lane,
             lane_step=self.lane_step,
             last_stable=self.last_stable,
@@ -112,23 +115,24 @@ class SloJudge:
         self.unusable_since = None
         seconds = round(window.end - window.start, 3)
         self.stable_bins = stable.remember(self.stable_bins, seconds, window.stable)
-        if window.stable.total:
-            tally = Tally(total=window.stable.total, bad=window.stable.bad)
-            self.last_stable = (*self.last_stable[-1:], tally)
+        if step.retreat and window.stable.total:
+            self.last_stable = (*self.last_stable[-1:], _tally(window.stable, _NO_REQUESTS))
         where = place(window, step)
         if where in (Place.BEFORE, Place.AWAY):
             if where is Place.BEFORE:
                 self.before = dispersion.remember(self.before, window.stable)
-            self._remember(seconds, window)
+            self._remember(seconds, window, step)
             return None
         self.canary, self.stable = self.canary + window.canary, self.stable + window.stable
         if where is Place.ACROSS:
-            self._remember(seconds, window)
+            self._remember(seconds, window, step)
             return None
         self._enter_step(where, step)
+        if where is Place.THIS_STEP:
+            self.routing = routing.remember(self.routing, window, step)
         grace_end = self.grace_end()
         if grace_end is not None and window.start < grace_end:
-            self._remember(seconds, window)
+            self._remember(seconds, window, step)
             return None
         if lane.is_open(step) and not alarmed and (where is Place.THIS_STEP or step.left_at is None):
             self._look(window, seconds, step)
@@ -151,7 +155,9 @@ class SloJudge:
         self.lane = lane.grow(self.terms.lane, self.lane or lane.fresh(self.terms.lane), look, step)
         self.lane_step = self.step
 
-    def _remember(self, seconds: float, window: Window | Pending) -> None:
+    def _remember(self, seconds: float, window: Window | Pending, step: StepView) -> None:
+        if self.terms.ratio is None and not step.retreat:
+            return
         slower = compared.usable(window.slower, window.canary, window.stable)
         self.recent = compared.remember(self.recent, seconds, window.stable, slower)
 
@@ -224,7 +230,7 @@ class SloJudge:
             )
         self.new_step = self.reentered = False
         self.compared = compared.counted(self.compared, compared.at_edges(pending.canary, pending.stable, pending.slower))
-        self._remember(pending.seconds, pending)
+        self._remember(pending.seconds, pending, step)
         return pending.end
 
     def worst_edge(self) -> ComparedEdge | None:

@@ -13,7 +13,7 @@ from rollout_controller.api.meta import evolve
 from rollout_controller.api.policy import PolicySpec
 from rollout_controller.api.status import Verdict, VerdictKind
 from rollout_controller.core.explain import verdict as sentences
-from rollout_controller.core.judge import health
+from rollout_controller.core.judge import health, routing
 from rollout_controller.core.judge.interval import interval
 from rollout_controller.core.judge.slo import SloJudge
 from rollout_controller.core.judge.step import StepView
@@ -36,7 +36,7 @@ def verdict_on(
     said: Verdict | None = None,
 ) -> Verdict:
     """What is known about the SLO of `judge`, whose evidence is already in `state`. `said`: whose words are kept."""
-    problem = _problem(judge, reading)
+    problem = _problem(judge, reading) or routing.problem(judge.routing, step)
     if _is_violated(judge, policy, state):
         verdict = _numbers(judge, state, VerdictKind.VIOLATED, said=said)
         return verdict if said else evolve(verdict, sentence=_violated(judge, verdict))
