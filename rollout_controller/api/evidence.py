@@ -162,6 +162,10 @@ class SloEvidence(Model):
     """Stable's last five minutes with traffic, oldest first."""
     questions: dict[str, QuestionEvidence] = Field(default_factory=dict)
     """Evidence of harm, by question."""
+    failures: int = 0
+    """With the rule threshold: windows in a row over the objective."""
+    fine: bool = False
+    """With the rule threshold: the last window of this step was within it."""
     entry: int = 0
     """The return of the traffic (0: the first) that the last judged window belongs to."""
     reentered: bool = False

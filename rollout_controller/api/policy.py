@@ -115,7 +115,14 @@ class Tolerance(Model):
 
 
 class Judge(Model):
-    """The promises about wrong decisions, per attempt (falseRollback) and per step (falsePromotion)."""
+    """The promises about wrong decisions, per attempt (falseRollback) and per step (falsePromotion); or a simple rule."""
+
+    rule: Literal["evidence", "threshold"] = "evidence"
+    """evidence: statistics that keep the promises. threshold: `failures` windows in a row over the objective; it keeps none."""
+    failures: Annotated[int, Field(ge=1, le=100)] = 3
+    """For threshold: windows in a row over the objective that are harm."""
+    window: Duration = 60.0
+    """For threshold: length of a window, at least that of the reader's."""
 
     false_rollback: Percent = 0.01
     """At most this share of the attempts with a version that meets its objectives is rolled back."""
@@ -131,6 +138,8 @@ class Judge(Model):
         for name, share in (("falseRollback", self.false_rollback), ("falsePromotion", self.false_promotion)):
             if not 0 < share < 0.5:
                 raise ValueError(f"{name} of {share * 100:g}%|more than 0% and less than 50%")
+        if self.window < 1:
+            raise ValueError("window under 1s|at least 1s, and no shorter than the windows that are read")
         if min(self.tolerance.errors, self.tolerance.latency) < 1:
             raise ValueError("tolerance under 1s|at least 1s; twice the longest hiccup that must be survived")
         return self

@@ -65,8 +65,9 @@ def assess(
     for at in _judged(judges, readings, step, watch):
         log_e = _log_combined(judges)
         max_log_e = max(max_log_e, log_e)
-        if harm is None and log_e >= log_threshold:
-            harm = Harm(slo=max(judges, key=_log_blame).terms.name, at=at)
+        over = next((judge for judge in judges if judge.over), None)
+        if harm is None and (log_e >= log_threshold or over is not None):
+            harm = Harm(slo=(over or max(judges, key=_log_blame)).terms.name, at=at)
     slos = {judge.terms.name: judge.evidence() for judge in judges}
     after = evolve(before, slos=slos, max_log_e=max_log_e, harm=harm, lane=watch.memory)
     words = {verdict.slo: verdict for verdict in said}

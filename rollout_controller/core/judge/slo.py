@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from rollout_controller.api.evidence import ComparedEdge, QuestionEvidence, SloEvidence, Tally
 from rollout_controller.api.meta import evolve
-from rollout_controller.core.judge import compared, dispersion, lane, mixture, routing, stable
+from rollout_controller.core.judge import compared, dispersion, lane, mixture, routing, stable, thresholds
 from rollout_controller.core.judge.pending import Pending, from_memory, joined, to_memory
 from rollout_controller.core.judge.questions import GRID, PRIORS, Arms
 from rollout_controller.core.judge.step import Place, StepView, place
@@ -52,6 +52,7 @@ class SloJudge:
         self.compared = memory.compared
         self.answers = {asked.question.name: self._answer(memory, asked) for asked in self.terms.asked}
         self.new_step = memory.new_step
+        self.failures, self.fine = memory.failures, memory.fine
         self.entry, self.reentered = memory.entry, memory.reentered
         self.routing = memory.routing
         self.lane, self.lane_step, self.last_stable = memory.lane, memory.lane_step, memory.last_stable
@@ -81,6 +82,8 @@ class SloJudge:
             compared=self.compared,
             stable_bins=self.stable_bins,
             questions=self.answers,
+            failures=self.failures,
+            fine=self.fine,
             entry=self.entry,
             reentered=self.reentered,
             routing=self.routing,
@@ -166,6 +169,11 @@ class SloJudge:
         return [asked.log_weight + self.answers[asked.question.name].log_e for asked in self.terms.asked]
 
     @property
+    def over(self) -> bool:
+        """With the rule threshold: enough windows in a row are over the objective."""
+        return self.terms.failures is not None and self.failures >= self.terms.failures
+
+    @property
     def blamed(self) -> Asked:
         """The question with the largest w_m M_m ever."""
         return max(self.terms.asked, key=lambda asked: asked.log_weight + self.answers[asked.question.name].max_log_e)
@@ -201,6 +209,7 @@ class SloJudge:
         elif where is Place.THIS_STEP and self.step != step.step:
             self.step, self.step_started_at = step.step, step.step_started_at
             self.step_canary, self.new_step, self.entry = Counts(0, 0), True, step.retreats
+            self.fine = False
         elif where is Place.THIS_STEP and self.entry != step.retreats:
             self.entry, self.reentered = step.retreats, True  # the same weight again, without new grace
 
@@ -208,6 +217,11 @@ class SloJudge:
         """Let every question grow by the pending window."""
         assert self.pending is not None
         pending, self.pending = self.pending, None
+        if self.terms.failures is not None:
+            threshold = thresholds.after(self.failures, pending, self.terms)
+            self.failures, self.fine = threshold, threshold == 0 if pending.canary.total else self.fine
+            self._remember(pending.seconds, pending, step)
+            return pending.end
         guarded, effect = self.stable_share_over() is not None, self.effect(step)
         seconds = min(pending.seconds, self.terms.longest)
         if self.terms.ratio is not None and self.terms.kind == "latency" and not self.compared:

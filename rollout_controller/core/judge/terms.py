@@ -12,6 +12,8 @@ from rollout_controller.core.judge.questions import AbsoluteQuestion, Question, 
 
 _JOINED = 0.95 / 4
 """Of the tolerance: joined windows that last this long are judged (a quarter, less what a timer may be early)."""
+_WHOLE = 0.95
+"""Of the window of the rule threshold: less what a timer may be early."""
 _LONGEST = 1 / 3
 """Of the tolerance: a longer window has no higher speed limit. A hiccup of half the tolerance touches at most three windows
 that long, so it cannot reach the threshold by itself, whatever the scrape interval."""
@@ -52,6 +54,8 @@ class SloTerms:
     """What is asked for a retreat."""
     ratio: float | None
     """r of the relative question; None: stable is not compared with."""
+    failures: int | None
+    """With the rule threshold: so many windows in a row over the objective are harm; None: evidence decides."""
     step_count: int
     tolerance: float
     largest_effect: float
@@ -96,10 +100,11 @@ def _worked_out(policy: PolicySpec) -> tuple[SloTerms, ...]:
                 asked=_asked(policy, slo.bad_share, tolerance),
                 lane=lane.questions(slo.kind, slo.bad_share),
                 ratio=1 + policy.compare_to_stable.tolerance if policy.compare_to_stable else None,
+                failures=policy.judge.failures if policy.judge.rule == "threshold" else None,
                 step_count=len(policy.steps),
                 tolerance=tolerance,
                 largest_effect=float(policy.judge.batch_size or dispersion.LARGEST),
-                joined=_JOINED * tolerance,
+                joined=_JOINED * tolerance if policy.judge.rule == "evidence" else _WHOLE * policy.judge.window,
                 longest=_LONGEST * tolerance,
             )
         )

@@ -39,11 +39,13 @@ def verdict_on(
     problem = _problem(judge, reading) or routing.problem(judge.routing, step)
     if _is_violated(judge, policy, state):
         verdict = _numbers(judge, state, VerdictKind.VIOLATED, said=said)
-        return verdict if said else evolve(verdict, sentence=_violated(judge, verdict))
+        return verdict if said else evolve(verdict, sentence=_violated(judge, policy, verdict))
     if problem is not None:
         verdict = _numbers(judge, state, VerdictKind.UNKNOWN, unknown=problem.code, said=said)
         return verdict if said else evolve(verdict, sentence=sentences.unknown(verdict, problem))
     effect = judge.effect(step)
+    if judge.terms.failures is not None:
+        return _by_threshold(judge, step, state, said=said)
     log_beta = log(policy.judge.false_promotion)
     p_tol = health.tolerable(judge.terms.objective, health.BUDGET[judge.terms.kind], step.next_weight)
     seen = _of_this_step(judge, step)
@@ -60,6 +62,16 @@ def verdict_on(
         needed = health.requests_needed(seen, share, p_tol, log_beta=log_beta, design_effect=effect)
         verdict = evolve(verdict, requests_needed=needed)
     return evolve(verdict, sentence=_undecided(judge, verdict, now, suspicious=suspicious))
+
+
+def _by_threshold(judge: SloJudge, step: StepView, state: JudgeState, *, said: Verdict | None) -> Verdict:
+    """With the rule threshold: satisfied while the last window of this step was within the objective."""
+    fine = judge.fine and judge.step == step.step and step.step_started_at is not None
+    verdict = _numbers(judge, state, VerdictKind.SATISFIED if fine else VerdictKind.UNDECIDED, said=said)
+    if said:
+        return verdict
+    words = sentences.satisfied(verdict, step.next_weight) if fine else sentences.so_far(verdict, judge.failures)
+    return evolve(verdict, sentence=words)
 
 
 def _numbers(
@@ -95,11 +107,13 @@ def _is_violated(judge: SloJudge, policy: PolicySpec, state: JudgeState) -> bool
     """Blamed, or enough evidence by itself; either is not forgotten."""
     if state.harm is None:
         return False
-    return state.harm.slo == judge.terms.name or judge.max_log_part >= -log(policy.judge.false_rollback)
+    return state.harm.slo == judge.terms.name or judge.over or judge.max_log_part >= -log(policy.judge.false_rollback)
 
 
-def _violated(judge: SloJudge, verdict: Verdict) -> str:
+def _violated(judge: SloJudge, policy: PolicySpec, verdict: Verdict) -> str:
     """What was measured where the evidence comes from."""
+    if judge.terms.failures is not None:
+        return sentences.over(verdict, judge.terms.failures, policy.judge.window)
     if judge.blamed.question.needs_good_stable or judge.terms.ratio is None:
         return sentences.violated(verdict)
     edge = judge.worst_edge()

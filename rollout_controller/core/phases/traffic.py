@@ -144,7 +144,7 @@ def _judged(turn: Turn) -> tuple[Turn, Verdict | None]:
         step_started_at=attempt.step_started_at,
         weight=weight,
         next_weight=next_weight(turn.policy, weight) or 100,
-        retreat=turn.policy.retreat != "off",
+        retreat=turn.policy.retreat != "off" and turn.policy.judge.rule == "evidence",
         retreats=attempt.retreats,
         left_at=attempt.left_at,
         planned_s=sum(turn.policy.max_hold(s) for s in turn.policy.steps),
