@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.process import cpu_s, memory_mib
+from rollout_controller.api.quantities import parse_instant
 from rollout_controller.lab.kube import Kube
 from tests.support.chart import make_namespace
 from tests.support.crowd import Crowd, crowd
@@ -37,16 +38,16 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def from_the_start(many: Crowd, version: str) -> list[float]:
-    """Seconds until weight 0, of each rollout, from the moment at which its bad canary had traffic."""
+def from_the_start(many: Crowd, version: str) -> tuple[list[float], list[float]]:
+    """Seconds until weight 0, of each rollout: from the moment at which its bad canary had traffic, and from the last sample."""
     many.go_bad()
     many.ask(version)
     on: dict[str, float] = {}
     off = until_off(many, on)
-    return [off[name] - on[name] for name in many.names]
+    return [off[name] - on[name] for name in many.names], since_sample(many, off)
 
 
-def from_a_moment(many: Crowd, version: str, window_s: int) -> list[float]:
+def from_a_moment(many: Crowd, version: str, window_s: int) -> tuple[list[float], list[float]]:
     """The same, from the moment at which good canaries went bad."""
     many.ask(version)
     many.wait_weights(90, 10, RAMP_S)
@@ -54,7 +55,12 @@ def from_a_moment(many: Crowd, version: str, window_s: int) -> list[float]:
     time.sleep(random.uniform(2, 3) * window_s)
     began = many.go_bad()
     off = until_off(many, dict.fromkeys(many.names, began))
-    return [at - began for at in off.values()]
+    return [at - began for at in off.values()], since_sample(many, off)
+
+
+def since_sample(many: Crowd, off: dict[str, float]) -> list[float]:
+    """Seconds from the end of the last window that the verdict used: what is not the judge's."""
+    return [off[name] - parse_instant(status["attempts"][0]["lastSampleAt"]) for name, status in many.statuses().items()]
 
 
 def until_off(many: Crowd, on: dict[str, float]) -> dict[str, float]:
@@ -109,6 +115,7 @@ def measure(kube: Kube, folder: Path, count: int, arguments: argparse.Namespace)
     make_namespace(kube, namespace)
     folder.mkdir()
     took: dict[str, list[float]] = {KINDS[0]: [], KINDS[1]: []}
+    used: list[float] = []
     missing = 0
     with crowd(kube, namespace, folder, count, window_s=arguments.window, tolerance=arguments.tolerance) as many:
         many.wait_phase("Idle", RAMP_S)
@@ -116,12 +123,14 @@ def measure(kube: Kube, folder: Path, count: int, arguments: argparse.Namespace)
             steady(many, arguments.rest)
         for run in range(2 * arguments.runs):
             kind, version = KINDS[run % 2], str(run + 10)
-            found = from_a_moment(many, version, arguments.window) if run % 2 else from_the_start(many, version)
+            bad, sample = from_a_moment(many, version, arguments.window) if run % 2 else from_the_start(many, version)
             missing += events_missing(many)
             many.traffic.bad = frozenset()
-            took[kind] += found
-            say(summary(f"{count:>4} at once, {kind}, run {run // 2 + 1}", found))
+            took[kind] += bad
+            used += sample
+            say(summary(f"{count:>4} at once, {kind}, run {run // 2 + 1}", bad))
     lines = [summary(f"{count} at once, {kind}: to weight 0", values) for kind, values in took.items()]
+    lines.append(summary(f"{count} at once: last sample used to weight 0", used))
     return [*lines, f"{count} at once: rollbacks without an event: {missing} of {sum(map(len, took.values()))}"]
 
 

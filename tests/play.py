@@ -98,7 +98,7 @@ class Play:
         rollout, policy_document, virtual_service = documents(self.key, route)
         rollout["spec"].update(spec or {})
         policy_document["spec"].update(rules or {})
-        self.kubelet = kubelet.Kubelet(world)
+        self.kubelet, self._pods = kubelet.Kubelet(world), False
         with suppress(AlreadyExists):
             self.store.create(POLICY, policy_document)
         self.store.create(VIRTUAL_SERVICE, virtual_service)
@@ -136,6 +136,7 @@ class Play:
 
     def deploy_pods(self, **replicas: int) -> None:
         """Deployments for both slots, with pods that are up."""
+        self._pods = True
         for slot, count in replicas.items():
             document = kubelet.deployment(slot, replicas=count, namespace=self.namespace)
             self.kubelet.begin(slot, self.store.create(DEPLOYMENT, document))
@@ -146,6 +147,8 @@ class Play:
 
     def play_kubernetes(self) -> None:
         """Bring pods and statuses up to the world's time."""
+        if not self._pods:
+            return
         for document in self.store.list(DEPLOYMENT, self.namespace).items:
             meta = document["metadata"]
             status = self.kubelet.status(meta["name"].removeprefix("triton-"), document)

@@ -15,7 +15,7 @@ ACTIVE = frozenset({"Preparing", "Progressing", "Retreated", "Paused", "Promotin
 LATE_AFTER_S = 10.0
 """`nextCheckAt` is a promise: the status is written again by then. Ten seconds more for slow machines and clocks."""
 
-BLOCKS = frozenset({"RouteUnreadable", "RolesUnclear", "PolicyInvalid", "InvalidSpec", "InvalidVersion", "Drift"})
+BLOCKS = frozenset({"RouteUnreadable", "RolesUnclear", "PolicyInvalid", "InvalidSpec", "InvalidVersion", "SlotInvalid", "Drift"})
 """Codes of a Stalled that keeps an ask from being taken up, and ends when its cause does: as in core/explain/codes.py."""
 
 _STATES: dict[str, Literal["fine", "violated", "undecided", "unknown"]] = {

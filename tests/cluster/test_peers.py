@@ -16,7 +16,7 @@ from rollout_controller.api.meta import ANNOTATION_COMMAND, ANNOTATION_REQUEST, 
 from rollout_controller.api.names import Raw
 from rollout_controller.lab.kube import Kube
 from rollout_controller.lab.kube_api import KubeRefused
-from tests.support.crowd import MERGE, Crowd, Tritons, crowd, documents, rules
+from tests.support.crowd import MERGE, PATIENT, Crowd, Tritons, crowd, documents, rules
 from tests.support.replicas import Replica, Stage
 from tests.support.rights import Right, without
 from tests.support.watching import soon
@@ -110,7 +110,7 @@ def scene(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stag
     """One controller for these tests. There is no Prometheus: nothing is judged, and every attempt stays in its first step."""
     folder = tmp_path_factory.mktemp("peers")
     with serve(Tritons()) as triton:
-        made = Stage(kube, "peers", folder, triton={"url": triton.url + "/{host}"})
+        made = Stage(kube, "peers", folder, triton={"url": triton.url + "/{host}"}, lease=PATIENT)
         try:
             kube.apply(rules("peers", {"errors": "90s", "latency": "90s"}))
             made.replica("a").wait_acting()
@@ -130,7 +130,7 @@ def controller(scene: Stage) -> Replica:
     return scene.replicas[0]
 
 
-@pytest.mark.parametrize(("blue", "green"), [(50, 50), (0, 100), (100, 0)])
+@pytest.mark.parametrize(("blue", "green"), [(50, 50), (0, 100), (100, 0), (0, 0)])
 def test_weights_edited_by_hand_in_an_attempt_promote_nobody(one: One, blue: int, green: int) -> None:
     """They are put back, it is said, and the attempt goes on. (Flagger: promoted at once, said nowhere.)"""
     attempt = one.to_traffic()
@@ -144,7 +144,7 @@ def test_weights_edited_by_hand_in_an_attempt_promote_nobody(one: One, blue: int
 
 def test_weights_edited_by_hand_at_rest_are_put_back(one: One) -> None:
     one.until(lambda s: s.get("phase") == "Idle")
-    for blue, green in ((50, 50), (0, 100)):
+    for blue, green in ((50, 50), (0, 100), (0, 0)):
         one.set_weights(blue, green)
         one.until_weights(100, 0)
     assert one.status()["phase"] == "Idle"

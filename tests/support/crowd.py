@@ -29,6 +29,8 @@ BEAT_S = 0.25
 PER_BEAT = 10
 """Requests of each slot in a beat: 40 a second."""
 RISE = (10, 100)
+PATIENT = {"duration": "30s"}
+"""Nobody starts a controller anew here: an API server that a busy machine keeps from answering for a while must not end it."""
 
 
 class Tritons(WireTriton):
@@ -162,6 +164,7 @@ def crowd(
             config = {
                 "prometheus": {"url": server.url, "window": f"{window_s}s", "lag": "1s"},
                 "triton": {"url": tritons.url + "/{host}"},
+                "lease": PATIENT,
             }
             made = Stage(kube, namespace, folder, **config)
             try:

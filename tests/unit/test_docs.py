@@ -12,8 +12,10 @@ import yaml
 
 from rollout_controller.api.meta import parse
 from rollout_controller.api.status import Phase
-from rollout_controller.cli import arguments
+from rollout_controller.cli import arguments, build
 from rollout_controller.controller.config import LocalConfig
+from rollout_controller.core.conditions import ACCEPTED, ROUTE_IN_SYNC, TYPES
+from rollout_controller.core.explain.codes import BLOCKS, Code
 from rollout_controller.core.states import RESTING, TRANSITIONS, Event
 
 ROOT = Path(__file__).parents[2]
@@ -74,3 +76,35 @@ def test_the_picture_of_the_phases_is_the_table() -> None:
         path.write_text(re.sub(r"```mermaid\n.*?```", lambda _: wanted, text, flags=re.DOTALL))
         text = path.read_text()
     assert wanted in text, "make it anew with ROLLOUTS_REGENERATE=1"
+
+
+OPERATIONS = ROOT / "docs" / "operations.md"
+PACKAGE = ROOT / "rollout_controller"
+
+
+def codes_of(heading: str) -> list[str]:
+    """The first column of the tables under a heading of docs/operations.md."""
+    section = OPERATIONS.read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    return re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+
+
+def test_every_code_is_explained_once_and_none_is_that_there_is_not() -> None:
+    assert sorted(codes_of("Every code")) == sorted(code.value for code in Code)
+
+
+def test_every_code_can_be_produced_and_there_is_no_other_way_to_make_a_reason() -> None:
+    """`reason` takes a Code and mypy holds that; what is left is that each is used, and that nobody goes round it."""
+    sources = {path: path.read_text() for path in PACKAGE.rglob("*.py") if path.name != "codes.py"}
+    for code in Code:
+        assert any(f"Code.{code.name}" in text for text in sources.values()), f"{code} is never produced"
+    by_hand = [f"{path.name}: {text}" for path, text in sources.items() if re.search(r"Reason\(\s*code=\s*\"", text)]
+    assert by_hand == []
+
+
+def test_every_condition_is_explained() -> None:
+    assert codes_of("Conditions") == [*TYPES, ACCEPTED, ROUTE_IN_SYNC]
+
+
+def test_the_command_line_knows_which_codes_are_in_the_way() -> None:
+    """It repeats them, because it must not import the core."""
+    assert {code.value for code in BLOCKS} == build.BLOCKS

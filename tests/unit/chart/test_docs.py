@@ -64,6 +64,7 @@ def test_image_and_chart_start_the_same_command() -> None:
     assert entry is not None
     assert command is not None
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert json.loads(entry[1]) == list(scripts)
+    (program,) = json.loads(entry[1])
+    assert program in scripts
     (container,) = one(render(), "Deployment")["spec"]["template"]["spec"]["containers"]
     assert container["args"] == json.loads(command[1])
