@@ -21,7 +21,7 @@ def test_three_windows_in_a_row_are_harm() -> None:
     assert found.harm is not None
     assert found.harm_at == T0 + 180
     assert found.harm.sentence == (
-        "canary error rate 2.0 % [1.3, 2.9] (40 of 2,000), stable 0.1 %, at most 1 %: 3 windows of 60 s in a row over the limit"
+        "canary error rate 2.0 % [1.0, 3.4] (40 of 2,000), stable 0.1 %, at most 1 %: 3 windows of 60 s in a row over the limit"
     )
 
 
