@@ -100,8 +100,13 @@ class Applier:
         """Put traffic back for a rollout that is gone.
 
         Raises:
+            Conflict: it is not gone; only what was read in memory had lost it.
             StoreError, mesh.RouteProblem: it could not be done.
         """
+        with suppress(NotFound):
+            there = self._store.get(ROLLOUT, rollout.metadata.key)
+            if there["metadata"].get("uid") == rollout.metadata.uid:
+                raise Conflict(f"TritonRollout {rollout.metadata.key} is still there")
         self._set_weights(rollout, Observation(route, {}), action, insist=True)
 
     def say(self, rollout: TritonRollout, message: Tell, route: RouteState | Unknown | None = None) -> None:

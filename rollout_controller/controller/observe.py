@@ -11,7 +11,7 @@ from rollout_controller.api.meta import Key, Raw, parse
 from rollout_controller.api.names import mark_of
 from rollout_controller.api.policy import Guard, RolloutPolicy, Slo
 from rollout_controller.api.rollout import RolloutSpec, TritonRollout
-from rollout_controller.api.status import RolloutStatus
+from rollout_controller.api.status import Attempt, RolloutStatus
 from rollout_controller.cluster.store import POLICY, VIRTUAL_SERVICE, Kind
 from rollout_controller.core.observation import (
     GaugeReading,
@@ -82,7 +82,7 @@ class Observer:
             judged = status.judge.slos if status.judge else {}
             for slo in policy.spec.slos:
                 end = judged[slo.name].window_end if slo.name in judged else None
-                since = status.attempt.started_at - BEFORE_S if end is None else end
+                since = watched_from(status, status.attempt) if end is None else end
                 windows[slo.name] = self._senses.reading(rollout, slo, canary, since)
             gauges = {guard.name: self._senses.gauge(rollout, guard, canary) for guard in policy.spec.guards}
         slots = {name: self._senses.slot(rollout, name) for name in rollout.spec.slots}
@@ -160,6 +160,18 @@ def _mark(raw: Raw | None) -> Mark | None:
         return Mark(**raw)
     except TypeError:
         return None
+
+
+def watched_from(status: RolloutStatus, attempt: Attempt) -> float:
+    """From when stable is watched: not from before its version had traffic, for then its slot may have run another one.
+
+    (A bad version is rolled back from a slot, and minutes later its fix is promoted there: what users saw of the first is no
+    fault of the second.)
+    """
+    promoted = (record for record in status.attempts if record.outcome == "Promoted" and record.slot == status.stable_slot)
+    last = next(promoted, None)
+    came = 0.0 if last is None else last.first_traffic_at or last.ended_at
+    return max(attempt.started_at - BEFORE_S, came)
 
 
 def canary_slot(rollout: TritonRollout, status: RolloutStatus) -> str:

@@ -8,7 +8,7 @@ from rollout_controller.api.meta import Key
 from rollout_controller.api.policy import Guard, RolloutPolicy, Slo
 from rollout_controller.api.rollout import RolloutSpec, TritonRollout
 from rollout_controller.api.status import RolloutStatus
-from rollout_controller.controller.observe import BEFORE_S
+from rollout_controller.controller.observe import watched_from
 from rollout_controller.controller.tritons import Tritons
 from rollout_controller.controller.workloads import Workloads
 from rollout_controller.core.observation import GaugeReading, SliReading, SlotState, Unknown
@@ -47,7 +47,7 @@ class LiveSenses:
             self._reader.forget(key)
             return
         ends = [slo.window_end for slo in status.judge.slos.values() if slo.window_end is not None] if status.judge else []
-        since = min(ends) if ends else status.attempt.started_at - BEFORE_S
+        since = min(ends) if ends else watched_from(status, status.attempt)
         self._reader.want(key, wants_of(rollout, policy, self._sources), since)
 
     def forget(self, key: Key) -> None:

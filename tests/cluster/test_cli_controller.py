@@ -66,6 +66,9 @@ def test_each_ask_is_answered_by_its_own_result(
         return out
 
     assert "ersion 2" in run("trigger", NAME, "--version", "2", "--answer-within", "30s")
+    with started(shell, "wait", NAME, *BOUND) as process:
+        until_progressing(process)  # a canary without traffic cannot be paused
+        process.terminate()
     assert "Paused" in run("pause", NAME) + run("status", NAME)
     run("resume", NAME)
     run("promote", NAME)

@@ -26,6 +26,7 @@ from rollout_controller.cluster.store import (
     Conflict,
     Kind,
     NotFound,
+    NotInstalled,
     Refused,
     StoreError,
     Unavailable,
@@ -359,4 +360,4 @@ def test_a_kind_that_the_server_does_not_know_is_told_from_an_object_that_is_not
         for call in (lambda kind=kind: store.get(kind, Key(namespace, "a")), lambda kind=kind: store.list(kind)):
             with pytest.raises(StoreError, match="custom resource definitions") as caught:
                 call()
-            assert type(caught.value) is Refused
+            assert type(caught.value) is NotInstalled

@@ -86,6 +86,7 @@ def test_routes_that_may_not_be_read_are_said_in_readyz_log_and_status(scene: St
         assert replica.get("/healthz")[0] == 200
     replica.wait_ready()
     soon(lambda: replica.said("documents can be read again") is not None)
+    scene.wait_known()
     scene.drift()
     scene.wait_mended(90)
 
@@ -131,6 +132,7 @@ def test_definitions_that_are_missing_are_said_and_installed(tmp_path: Path) -> 
             kube.apply_istio_crds("virtualservices")
             made.apply()
             replica.wait_ready()
+            made.wait_known()
             made.drift()
             made.wait_mended(90)
         finally:

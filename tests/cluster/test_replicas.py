@@ -116,11 +116,12 @@ def test_an_api_server_that_is_away_ends_the_leader_and_not_the_rollout(scene: S
     finally:
         scene.kube.start_apiserver()
     again = scene.replica("c")
-    follower.wait_acting()
+    soon(lambda: follower.acts() or again.acts(), 90, scene.logs)
     scene.drift()
     scene.wait_mended()
     again.wait_ready()
-    assert not again.acts()
+    follower.wait_ready()
+    assert follower.acts() is not again.acts()
     assert "leadership is lost" in leader.log_file.read_text()
 
 

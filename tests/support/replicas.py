@@ -97,6 +97,10 @@ class Stage:
         ]
         self.kube.api.call("PATCH", path, patch, content_type="application/json-patch+json")
 
+    def wait_known(self) -> None:
+        """Until a controller knows which slot is stable: before, nobody could put the weights right."""
+        soon(lambda: bool(self.status().get("stableSlot")), 60, self.logs)
+
     def mended(self) -> bool:
         return self.weights() == (100, 0)
 

@@ -36,7 +36,7 @@ class Watched:
     def age(self) -> float:
         return self.cache.age(self.kind)
 
-    def holds(self, truth: Callable[[], dict[str, Raw]], seconds: float = 30) -> None:
+    def holds(self, truth: Callable[[], dict[str, Raw]], seconds: float = 60) -> None:
         """Waits until it holds exactly what is true, and checks that nothing was told twice or out of order."""
         soon(lambda: self.documents == truth(), seconds, lambda: f"held {_versions(self.documents)}, true {_versions(truth())}")
         soon(lambda: self.problem == "", seconds, lambda: self.problem)

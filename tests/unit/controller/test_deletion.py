@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -108,6 +109,28 @@ def test_the_restore_is_tried_again_and_then_given_up_aloud(store: ObjectStore, 
         "The TritonRollout was deleted in attempt 1 (version 2), and traffic could not be put back to blue:"
         " the API server is away."
     )
+
+
+class Forgetful:
+    """Documents in memory that have lost the rollout, though it is there."""
+
+    def __init__(self, play: Play) -> None:
+        self._play = play
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._play, name)
+
+    def get(self, kind: Kind, key: Key) -> Raw | None:
+        return None if kind is ROLLOUT else self._play.get(kind, key)
+
+
+def test_what_only_memory_has_lost_is_not_restored(store: ObjectStore, namespace: str) -> None:
+    play, listener = in_attempt(store, namespace, "Restore")
+    before = store.get(VIRTUAL_SERVICE, play.route)
+    play.reconciler._documents = Forgetful(play)
+    assert play.reconciler.reconcile(play.key) is not None, "it is looked at again"
+    assert store.get(VIRTUAL_SERVICE, play.route) == before
+    assert listener.farewells == []
 
 
 @pytest.mark.parametrize("on_delete", ["Leave", "Restore"])
