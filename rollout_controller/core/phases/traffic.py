@@ -219,7 +219,7 @@ def _go_on(turn: Turn) -> Decision:
         missing = f"{policy.min_requests(step) - requests:,} more requests"
     missing = missing or f"the step's time: {explain.span(minimum - lasted)} more"
     ends = turn.now - lasted + maximum
-    reason = explain.waiting(missing, ends, _then_words(policy))
+    reason = explain.waiting(missing, ends, "a probe proves nothing" if step.probe else _then_words(policy))
     next_change = turn.now - lasted + minimum if lasted < minimum else ends
     return Decision(turn.status, reason, min(turn.now + TRAFFIC_LOOK_S, next_change, ends))
 
@@ -260,6 +260,8 @@ def _out_of_time(turn: Turn, step: Step, requests: int, over: Reason | None, und
         if policy.undecided.then == "Rollback":
             return leave(turn, "RolledBack", what)
         return pause(turn, what, to_next=False)
+    if step.probe:
+        return _step_done(turn, step, unproven=False)
     words = undecided.sentence if undecided else ""
     if policy.undecided.then == "Rollback":
         return leave(turn, "RolledBack", explain.undecided_rollback(lasted, words))
