@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import yaml
+
+from rollout_controller.api.names import Raw
 from tests.support.chart import one, render
 from tests.unit.chart.test_chart import kinds
+from tools.dashboards.boards import BOARDS, texts
 
 STACK = {"release": "kube-prometheus-stack"}
 
@@ -23,3 +27,22 @@ def test_the_monitor_finds_the_service() -> None:
     assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
     assert endpoint["interval"] == "30s"
     assert endpoint["honorLabels"] is True, "else the label namespace of every rollout is the controller's"
+
+
+def dashboards(**values: object) -> list[Raw]:
+    documents = render({"monitoring": {"dashboards": {"enabled": True, **values}}})
+    return [document for document in documents if document["kind"] == "ConfigMap" and "config.yaml" not in document["data"]]
+
+
+def test_grafanas_sidecar_gets_the_dashboards_as_they_are() -> None:
+    """Their legends have {{braces}}, which Helm must not take for its own."""
+    made = dashboards(annotations={"grafana_folder": "Rollouts"})
+    assert len(made) == len(BOARDS)
+    assert {name: text for document in made for name, text in document["data"].items()} == {
+        f"rollouts-{name}": text for name, text in texts().items()
+    }
+    for document in made:
+        assert document["metadata"]["labels"]["grafana_dashboard"] == "1"
+        assert document["metadata"]["annotations"] == {"grafana_folder": "Rollouts"}
+        assert len(yaml.safe_dump(document)) < 900_000, "an object of the API server has at most 1 MiB"
+    assert dashboards(enabled=False) == []
