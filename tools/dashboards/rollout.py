@@ -22,7 +22,7 @@ from tools.dashboards.parts import (
     timeline,
     variable,
 )
-from tools.dashboards.queries import FAILED, MESH, of_rollouts
+from tools.queries import FAILED, MESH, of_rollouts
 
 ONE = 'namespace="$namespace", rollout="$rollout"'
 

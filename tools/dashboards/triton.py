@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tools.dashboards.parts import Board, Query, data_source, graph, variable
-from tools.dashboards.queries import FAILED, MESH, SLOTS, gpu, named
+from tools.queries import FAILED, MESH, SLOTS, gpu, named
 
 RATE = "[$__rate_interval]"
 MODELS = 'namespace=~"$namespace", model=~"$model"'

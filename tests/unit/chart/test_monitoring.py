@@ -7,6 +7,8 @@ import yaml
 from rollout_controller.api.names import Raw
 from tests.support.chart import one, render
 from tests.unit.chart.test_chart import kinds
+from tools.alerts.files import PLAIN
+from tools.alerts.model import RUNBOOKS
 from tools.dashboards.boards import BOARDS, texts
 
 STACK = {"release": "kube-prometheus-stack"}
@@ -46,3 +48,14 @@ def test_grafanas_sidecar_gets_the_dashboards_as_they_are() -> None:
         assert document["metadata"]["annotations"] == {"grafana_folder": "Rollouts"}
         assert len(yaml.safe_dump(document)) < 900_000, "an object of the API server has at most 1 MiB"
     assert dashboards(enabled=False) == []
+
+
+def test_the_operator_gets_the_rules_with_links_to_your_runbooks() -> None:
+    """Their templates have {{braces}}, which Helm must not take for its own."""
+    asked = {"enabled": True, "labels": STACK, "runbooks": "https://wiki.example.com/runbooks/"}
+    rule = one(render({"monitoring": {"rules": asked}}), "PrometheusRule")
+    assert rule["metadata"]["labels"].items() >= STACK.items()
+    text = PLAIN.read_text().replace(RUNBOOKS, "https://wiki.example.com/runbooks")
+    assert rule["spec"] == yaml.safe_load(text)
+    as_it_comes = one(render({"monitoring": {"rules": {"enabled": True}}}), "PrometheusRule")
+    assert as_it_comes["spec"] == yaml.safe_load(PLAIN.read_text())
