@@ -35,7 +35,7 @@ LABELS: Mapping[str, str] = {
     "version": "the version of a slot, one at a time",
     "workload": "the slot's workload, or its host where there is none",
     "kind": "`desired`, `observed`; of the controller: " + _one_of(kind.name for kind in KINDS),
-    "event": _one_of(("Started", "Step", *get_args(Outcome))),
+    "event": _one_of(("Started", "Step", "Retreated", *get_args(Outcome))),
     "slo": "of the policy",
     "guard": "of the policy",
     "verdict": _one_of(kind.value for kind in VerdictKind),

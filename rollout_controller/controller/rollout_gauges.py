@@ -72,6 +72,8 @@ def _events(shown: Shown) -> Samples:
         yield ["Started"], started
     if attempt is not None and attempt.step_started_at is not None:
         yield ["Step"], attempt.step_started_at
+    if attempt is not None and attempt.left_at is not None:
+        yield ["Retreated"], attempt.left_at
     seen = set()
     for record in ended:  # newest first
         if record.outcome not in seen:
@@ -161,7 +163,7 @@ GAUGES = (
     Gauge("rollout_attempt_number", "Number of the attempt that is under way, or of the last one", (), _number),
     Gauge(
         "rollout_event_timestamp_seconds",
-        "When it last happened: the attempt's start, its step, or an end of that kind. Dashboards annotate with it",
+        "When it last happened: the attempt's start, step or retreat, or an end of that kind. Dashboards annotate with it",
         ("event",),
         _events,
     ),

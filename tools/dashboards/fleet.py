@@ -124,6 +124,15 @@ BOARD = Board(
             ),
         ),
         graph(
+            "Retreats in the last hour, by rollout",
+            "How often users were taken out of the way of sudden harm before it was judged.",
+            "short",
+            Query(
+                f"topk(10, sum by (namespace, rollout) (increase(rollout_retreats_total{{{SOME}}}[1h])))",
+                "{{namespace}}/{{rollout}}",
+            ),
+        ),
+        graph(
             "Attempts that ended, by outcome",
             "Since the replica that leads began to.",
             "short",

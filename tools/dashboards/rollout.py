@@ -47,7 +47,15 @@ VERDICTS = (
     State(VerdictKind.VIOLATED.value, RED),
 )
 GUARD_STATES = (State("fine", GREEN), State("unknown", YELLOW), State("over", RED))
-EVENTS = (("Started", BLUE), ("Step", PURPLE), ("Promoted", GREEN), ("RolledBack", RED), ("Aborted", YELLOW), ("Failed", RED))
+EVENTS = (
+    ("Started", BLUE),
+    ("Step", PURPLE),
+    ("Retreated", ORANGE),
+    ("Promoted", GREEN),
+    ("RolledBack", RED),
+    ("Aborted", YELLOW),
+    ("Failed", RED),
+)
 
 
 def _last(metric: str, by: str, more: str = "") -> str:

@@ -68,7 +68,9 @@ def ended(number: int, at: float, outcome: Outcome = "RolledBack", *, off: float
 def running(*, unknown: str | None = None, attempts: tuple[AttemptRecord, ...] = ()) -> RolloutStatus:
     return RolloutStatus(
         phase=Phase.PROGRESSING,
-        attempt=Attempt(id="a9", number=9, version="2", slot="green", started_at=1000, step=1, weight=25, step_started_at=1005),
+        attempt=Attempt(
+            id="a9", number=9, version="2", slot="green", started_at=1000, step=1, weight=25, step_started_at=1005, left_at=1007
+        ),
         slots={
             "blue": SlotStatus(role="stable", version="1", weight=SlotWeight(desired=75, observed=90)),
             "green": SlotStatus(role="canary", version="2", weight=SlotWeight(desired=25)),
@@ -131,7 +133,7 @@ def test_when_things_happened(metrics: Metrics) -> None:
     events = {
         dict(labels)["event"]: v for (name, labels), v in samples(metrics).items() if name == "rollout_event_timestamp_seconds"
     }
-    assert events == {"Started": 1000, "Step": 1005, "Promoted": 1090, "RolledBack": 1058.5}
+    assert events == {"Started": 1000, "Step": 1005, "Retreated": 1007, "Promoted": 1090, "RolledBack": 1058.5}
     at_rest = RolloutStatus(phase=Phase.SUCCEEDED, attempts=newest_first)
     metrics.rollouts.record(KEY, at_rest, 1200)
     assert value(metrics, "rollout_event_timestamp_seconds", event="Started") == 1090 - 42
