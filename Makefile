@@ -32,8 +32,8 @@ mesh: install
 	$(BIN)/pytest -v -m mesh
 
 check: install ## format, lint, types, import contracts
-	$(BIN)/ruff format --check rollout_controller tests benchmarks
-	$(BIN)/ruff check rollout_controller tests benchmarks
+	$(BIN)/ruff format --check rollout_controller tests benchmarks tools
+	$(BIN)/ruff check rollout_controller tests benchmarks tools
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -60,8 +60,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 format: install
-	$(BIN)/ruff check --fix -q rollout_controller tests benchmarks
-	$(BIN)/ruff format rollout_controller tests benchmarks
+	$(BIN)/ruff check --fix -q rollout_controller tests benchmarks tools
+	$(BIN)/ruff format rollout_controller tests benchmarks tools
 
 clean: ## environment, lab and caches of this tree; built servers stay in the user's cache
 	-@test -x $(BIN)/rollouts && $(BIN)/rollouts lab down 2>/dev/null

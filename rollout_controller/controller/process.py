@@ -112,7 +112,7 @@ class Controller:
         settings, sources = self._settings, load_sources()
         config = settings.prometheus
         prometheus = Prometheus(config.url, token_file=config.token_file)
-        reader = SliReader(prometheus, sources, window_s=config.window, lag_s=config.lag)
+        reader = SliReader(prometheus, sources, window_s=config.window, lag_s=config.lag, on_query=self.metrics.queried)
         self.prober = Prober(
             on_change=self._wake,
             on_death=self.die,
@@ -129,13 +129,12 @@ class Controller:
         self.workloads = Workloads(self.documents, time.time, none=settings.no_workloads)
         senses = LiveSenses(reader, self.prober, sources, settings.tritons, self.workloads)
         witness = LiveWitness(senses, self.metrics)
-        told = self.metrics.notifications
         self.teller = EventTeller(
             store,
             instance=settings.identity,
             clock=time.time,
             on_death=self.die,
-            on_outcome=lambda outcome: told.labels("event", outcome).inc(),
+            on_outcome=self.metrics.sink("event"),
         )
         applier = Applier(store, senses, self.teller, written=self.documents.put)
         observer = Observer(self.documents, senses, sources)
