@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
@@ -48,6 +48,9 @@ class Metrics:
         self.unknown_fields = Gauge(
             f"{_OURS}definitions_unknown_fields", "Our fields that the cluster's definitions would drop", registry=self.registry
         )
+        self._waiting = Gauge(
+            f"{_OURS}notifications_waiting", "Messages that wait for a target", ["sink"], registry=self.registry
+        )
         self.notifications = self._counter("notifications_total", "Messages told, by sink and outcome", "sink", "outcome")
 
     def watch_queue(self, figures: Callable[[], Figures]) -> None:
@@ -62,6 +65,11 @@ class Metrics:
         )
         for name, help_text, read in figure:
             self._read(name, help_text, partial(_read_now, read, figures))
+
+    def watch_post(self, waiting: Mapping[str, Callable[[], int]]) -> None:
+        """Read at each scrape how many messages wait for each target."""
+        for target, count in waiting.items():
+            self._waiting.labels(target).set_function(count)
 
     def watch_age(self, kind: str, age_s: Callable[[], float]) -> None:
         """Read at each scrape how long ago a kind's watch last heard something."""
