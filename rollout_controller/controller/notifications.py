@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -13,9 +14,12 @@ from rollout_controller.api.meta import Model
 from rollout_controller.api.notices import NoticeKind
 from rollout_controller.api.quantities import Duration, format_duration
 from rollout_controller.controller.urls import Url, is_url
+from rollout_controller.notify.alertmanager import Alertmanager
+from rollout_controller.notify.grafana import Grafana
 from rollout_controller.notify.message import PLACES, Links
 from rollout_controller.notify.slack import SlackBot, SlackWebhook
-from rollout_controller.notify.target import NEWS, Target
+from rollout_controller.notify.target import NEWS, TROUBLE, Target
+from rollout_controller.notify.webhook import Webhook
 from rollout_controller.notify.wire import MountedSecret, Wire
 
 LEAST_S, MOST_S = 1.0, 60.0
@@ -98,15 +102,64 @@ class SlackConfig(TargetConfig):
         return SlackBot(self.api, MountedSecret(self.token_file, hide), self.channel, self.wire, kinds)
 
 
+class WebhookConfig(TargetConfig):
+    """A receiver of one's own; its URL here, or in a file where it is a secret. `key_file`: what messages are signed with."""
+
+    url: Url | None = None
+    url_file: Path | None = None
+    key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_url(self) -> WebhookConfig:
+        if (self.url is None) == (self.url_file is None):
+            raise ValueError(f"{'neither' if self.url is None else 'both'} of url and urlFile given|one of the two")
+        return self
+
+    def target(self, hide: Callable[[str], None]) -> Target:
+        """The webhook, as it is told."""
+        given, key = self.url, MountedSecret(self.key_file, hide) if self.key_file is not None else None
+        url = MountedSecret(self.url_file, hide).read_url if self.url_file is not None else lambda: given or ""
+        return Webhook(url, key, self.wire, frozenset(self.kinds), clock=time.time)
+
+
+class AlertmanagerConfig(TargetConfig):
+    """An Alertmanager that is told by the controller itself, not by Prometheus' rules."""
+
+    kinds: tuple[NoticeKind, ...] = Field(default=tuple(kind for kind in NoticeKind if kind in TROUBLE), min_length=1)
+    url: Url
+    token_file: Path | None = None
+
+    def target(self, hide: Callable[[str], None]) -> Target:
+        """Alertmanager, as it is told."""
+        token = MountedSecret(self.token_file, hide) if self.token_file is not None else None
+        return Alertmanager(self.url, token, self.wire, frozenset(self.kinds), clock=time.time)
+
+
+class GrafanaConfig(TargetConfig):
+    """Grafana's annotations; the token is of a service account that may write them."""
+
+    kinds: tuple[NoticeKind, ...] = Field(default=tuple(NoticeKind), min_length=1)
+    url: Url
+    token_file: Path
+
+    def target(self, hide: Callable[[str], None]) -> Target:
+        """Grafana, as it is told."""
+        return Grafana(self.url, MountedSecret(self.token_file, hide), self.wire, frozenset(self.kinds))
+
+
 class NotificationsConfig(Model):
     """Who is told what. Empty: nobody."""
 
     links: LinksConfig = LinksConfig()
     slack: SlackConfig | None = None
+    webhook: WebhookConfig | None = None
+    alertmanager: AlertmanagerConfig | None = None
+    grafana: GrafanaConfig | None = None
 
     def targets(self, hide: Callable[[str], None]) -> list[Target]:
         """All that are configured. `hide` hears every secret that is read."""
-        return [config.target(hide) for config in (self.slack,) if config is not None]
+        configs = (self.slack, self.webhook, self.alertmanager, self.grafana)
+        return [config.target(hide) for config in configs if config is not None]
 
     @property
     def templates(self) -> Links:

@@ -12,7 +12,7 @@ from rollout_controller.api.meta import parse
 from rollout_controller.api.names import Raw
 from rollout_controller.cli import arguments
 from rollout_controller.controller.config import ClusterConfig, load_cluster
-from rollout_controller.controller.notifications import NotificationsConfig
+from rollout_controller.controller.notifications import LinksConfig, NotificationsConfig
 from tests.support.chart import CHART, one, render
 
 
@@ -64,7 +64,8 @@ def test_the_values_of_the_page_about_notifications_are_taken(tmp_path: Path) ->
     written, values = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
     by_chart = loaded(tmp_path, values).notifications
     by_hand = parse(NotificationsConfig, written["notifications"])
-    assert by_chart.slack == by_hand.slack
+    without = {"links": LinksConfig()}
+    assert by_chart.model_copy(update=without) == by_hand.model_copy(update=without)
     assert by_chart.links.runbook == by_hand.links.runbook
 
 
