@@ -95,6 +95,8 @@ class Turn:
             code=reason.code,
             sentence=reason.sentence,
             ending=attempt.ending or "" if attempt else "",
+            retreats=attempt.retreats if attempt else 0,
+            strikes=attempt.strikes if attempt else 0,
         )
 
     def set_weights(self, status: RolloutStatus, reason: Reason) -> SetWeights:

@@ -66,13 +66,17 @@ WORLDS = {
     "errors": {"1": GOOD, "2": Behaviour(errors=0.05)},
     "load fails": {"1": GOOD, "2": Behaviour(fails_to_load="no such file")},
 }
+RETREAT = {"retreats": {"1": GOOD, "2": Behaviour(errors=1.0)}}
+"""Users are taken out of the way, come back, and are taken out of the way again until the last strike."""
 IMAGE = {"image good": WORLDS["good"], "image errors": WORLDS["errors"], "image fails": WORLDS["load fails"]}
 """The same with pods: images and replicas are written, too, and the idle slot is scaled down afterwards."""
 
 
 def attempt(path: Path, behaviours: dict[str, Behaviour], kill_at: int, *, landed: bool, pods: bool = False) -> tuple[Play, int]:
     """Play one attempt, killed at a write; a new controller goes on with nothing but the store."""
-    play = Play(path, World(behaviours=dict(behaviours), window_s=10.0), kubelet.spec() if pods else None)
+    retreats = {"retreat": {"coolDown": "20s", "strikes": 3}} if behaviours in RETREAT.values() else {}
+    world = World(behaviours=dict(behaviours), window_s=10.0)
+    play = Play(path, world, kubelet.spec() if pods else None, rules=retreats)
     if pods:
         play.deploy_pods(blue=4, green=0)
     deadly = DeadlyStore(play.store, kill_at, landed=landed)
@@ -111,10 +115,10 @@ def replicas(play: Play) -> dict[str, object]:
     return {d["metadata"]["name"]: d["spec"]["replicas"] for d in play.store.list(DEPLOYMENT).items}
 
 
-@pytest.mark.parametrize("world", [*WORLDS, *IMAGE])
+@pytest.mark.parametrize("world", [*WORLDS, *IMAGE, *RETREAT])
 @pytest.mark.parametrize("landed", [False, True], ids=["before it lands", "after it landed"])
 def test_kill_at_every_write(tmp_path: Path, world: str, landed: bool) -> None:
-    behaviours, pods = {**WORLDS, **IMAGE}[world], world in IMAGE
+    behaviours, pods = {**WORLDS, **IMAGE, **RETREAT}[world], world in IMAGE
     calm, writes = attempt(tmp_path / "calm.db", behaviours, 10_000, landed=False, pods=pods)
     assert writes >= 3
     wanted = calm.status.attempts[0]
