@@ -151,8 +151,8 @@ def _under_way(key: Key, before: RolloutStatus, after: RolloutStatus, attempt: A
         number = f"/{int(attempt.paused_at * 1000):x}"
         yield _of(attempt, NoticeKind.PAUSED, reason, news.paused(key, attempt, stable), now=now, number=number)
     if after.phase is Phase.RETREATED and before.phase is not Phase.RETREATED:
-        number = f"/{int(now * 1000):x}"
-        yield _of(attempt, NoticeKind.RETREATED, reason, news.retreated(key, attempt, stable), now=now, number=number)
+        words = news.retreated(key, attempt, stable)
+        yield _of(attempt, NoticeKind.RETREATED, reason, words, now=now, number=f"/{attempt.retreats}")
 
 
 def _of(attempt: Attempt, kind: NoticeKind, reason: Reason, words: news.Words, *, now: float, number: str = "") -> Notice:

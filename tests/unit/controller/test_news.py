@@ -97,6 +97,17 @@ def test_a_pause_for_a_person_is_told_each_time(tmp_path: Path) -> None:
     assert [notice.headline for notice in desk.offered.values()] == ["waits for a person at 10 %", "waits for a person at 50 %"]
 
 
+def test_each_retreat_is_told_and_the_return_is_not_a_step(tmp_path: Path) -> None:
+    desk = Desk()
+    played = play(tmp_path / "a.db", desk, retreat={"coolDown": "60s", "strikes": 3})
+    played.ask("5")
+    played.run_until_rest()
+    assert desk.kinds() == ["Started", "Step", "Retreated", "Retreated", "RolledBack"]
+    first = next(notice for notice in desk.offered.values() if notice.kind is NoticeKind.RETREATED)
+    assert first.headline == "users are back on version 1 for a while"
+    assert (first.code, first.sentence[:26]) == ("Retreat", "Users are back on stable: ")
+
+
 def test_a_version_that_does_not_come_up_calls_a_person(tmp_path: Path) -> None:
     desk = Desk({"slack": NEWS})
     played = play(tmp_path / "a.db", desk)
