@@ -72,8 +72,16 @@ def given_up(tell: Callable[[Reference, Tell], None]) -> Callable[[Message, str,
 
     def say(lost: Message, target: str, why: str) -> None:
         reason = explain.reason(Code.NOT_TOLD, f"{target} was not told that {lost.about.name} {lost.notice.headline}: {why}")
+        told = Tell(
+            reason.code,
+            reason.sentence,
+            f"{lost.notice.id}/{reason.code}/{target}",
+            warning=True,
+            news=True,
+            attempt=lost.notice.attempt,
+        )
         about = Reference(f"{GROUP}/v1alpha1", "TritonRollout", lost.about, lost.uid)
-        tell(about, Tell(reason.code, reason.sentence, f"{lost.notice.id}/{reason.code}/{target}", warning=True, news=True))
+        tell(about, told)
 
     return say
 

@@ -12,6 +12,7 @@ from rollout_controller.api.meta import Key, Metadata, Raw, parse
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Reason, RolloutStatus
 from rollout_controller.cluster.store import ROLLOUT, Refused
+from rollout_controller.controller import decisions
 from rollout_controller.controller.apply import Applier
 from rollout_controller.controller.errors import classify
 from rollout_controller.controller.farewell import Farewells
@@ -100,7 +101,9 @@ class Reconciler:
         self._memory[key] = Memory(LOST, rollout, rollout.status, memory.problem)
         self._farewells.remember(rollout, sight, status)
         try:
-            written = self._applier.apply(rollout, sight.observation, plan)
+            with decisions.context(rollout, plan):
+                written = self._applier.apply(rollout, sight.observation, plan)
+                decisions.log_unsaid(rollout, plan)
         except Exception as error:
             if classify(error) != "stalled":
                 raise
@@ -142,7 +145,8 @@ class Reconciler:
         now = round(self._clock(), 3)
         instead = self._news.owe(fresh, obstacle(fresh, plan, str(error), now), now)
         with suppress(Refused):  # the status may not be written either: the log has it
-            self._applier.apply(fresh, sight.observation, instead)
+            with decisions.context(fresh, instead):
+                self._applier.apply(fresh, sight.observation, instead)
             self._news.offer(Reference.to(fresh), instead.status)
         return instead.look_again
 
