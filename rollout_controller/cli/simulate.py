@@ -44,7 +44,7 @@ def run(args: Namespace) -> int:
     plays |= {name: play_of(policy, world, harm, sources, insist=args.insist) for name, harm in harms.items()}
     seconds = args.time if args.time is not None else _SECONDS if args.attempts is None else None
     more = {IDENTICAL: len(harms)}  # half of the work: a small share needs many attempts, a large one few
-    ask = Ask(plays, args.attempts or _MOST, more, args.seed, args.processes, seconds)
+    ask = Ask(plays, args.attempts or _MOST, more, args.seed, processes=args.processes, seconds=seconds)
     target = None if args.picture is None else _writable(args.picture)
     with _progress(plain=args.plain) as progress:
         results = simulate(ask, progress)

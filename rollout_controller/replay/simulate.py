@@ -38,6 +38,8 @@ class Ask:
     more: Mapping[str, int] = field(default_factory=dict)
     """By play: so many times as many attempts of it, where fewer would say too little."""
     seed: int = 1
+    first: int = 0
+    """Number of the first attempt: to go on where another simulation ended."""
     processes: int = 0
     """0: one a core."""
     seconds: float | None = None
@@ -63,7 +65,8 @@ def simulate(ask: Ask, progress: Progress | None = None) -> dict[str, list[Resul
         KeyboardInterrupt: as it comes; the processes are ended before.
     """
     count = ask.processes or os.cpu_count() or 1
-    chunks = [range(begin, min(begin + CHUNK, ask.attempts)) for begin in range(0, ask.attempts, CHUNK)]
+    ends_at = ask.first + ask.attempts
+    chunks = [range(begin, min(begin + CHUNK, ends_at)) for begin in range(ask.first, ends_at, CHUNK)]
     ends = None if ask.seconds is None else time.monotonic() + ask.seconds
     results: dict[str, list[Result]] = {name: [] for name in ask.plays}
     say = progress or (lambda _done, _most: None)
@@ -74,12 +77,12 @@ def simulate(ask: Ask, progress: Progress | None = None) -> dict[str, list[Resul
                 break
             for name in ask.plays:
                 results[name] += _chunk(name, ask.seed, _stretched(ask, name, chunk))
-            say(chunk.stop, ask.attempts)
+            say(chunk.stop - ask.first, ask.attempts)
         return results
     for chunk, played in _in_processes(ask, chunks, count, ends):
         for name, some in played.items():
             results[name] += some
-        say(chunk.stop, ask.attempts)
+        say(chunk.stop - ask.first, ask.attempts)
     return results
 
 

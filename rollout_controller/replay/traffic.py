@@ -193,7 +193,8 @@ class Traffic:
         """Shares of the requests that meet a dead pod and a slow one, and how slow that is."""
         alive, slow, by = 1.0, 0.0, 1.0
         for each, times in self.fates.hiccups[which]:
-            met = each.share * times.within(start, end)
+            share = each.share if which == CANARY or each.stable_share is None else each.stable_share
+            met = share * times.within(start, end)
             if each.what == "dead":
                 alive *= 1 - met
             elif met > 0:

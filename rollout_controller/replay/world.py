@@ -44,7 +44,9 @@ class Hiccups(Model):
     every: Duration
     """From the start of one to the start of the next, in the mean."""
     share: Percent = 1.0
-    """Of the version's requests, how many meet that pod: with four pods 25%."""
+    """Of the canary's requests, how many meet that pod: with four pods 25%."""
+    stable_share: Percent | None = None
+    """The same of stable, which often has more pods; absent: as many."""
     what: Literal["dead", "slow"] = "dead"
     """Whether requests fail at once, or take longer."""
     slower: Factor = 10.0
