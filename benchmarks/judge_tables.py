@@ -33,7 +33,7 @@ SLOW_BY_S = 15.0
 INTRO = """# The judge's tables
 
 Made by `make bench-judge` ({attempts} attempts of each version that hurts, {identical} of each identical one; seed {seed}). In
-brackets Wilson's 95 % interval of the simulated share, in per cent; in round ones the figure wanted. **Bold**: surely more
+square brackets Wilson's 95 % interval of the simulated share; in round ones the figure wanted. **Bold**: surely more
 than promised, or slower than wanted by more than a scrape. What the worlds are is in `benchmarks/judge_cells.py`, what they
 assume in `rollout_controller/replay/world.py`; all of it runs through the product's own `decide`.
 """

@@ -22,6 +22,12 @@ def test_the_number_of_processes_changes_nothing() -> None:
     assert simulate(Ask(PLAYS, 5, {"identical": 2}, seed=2, processes=1)) != alone
 
 
+def test_it_goes_on_where_another_ended() -> None:
+    whole = simulate(Ask(PLAYS, 4, {"identical": 2}, processes=1))
+    rest = simulate(Ask(PLAYS, 2, {"identical": 2}, first=2, processes=1))
+    assert {name: results[len(results) // 2 :] for name, results in whole.items()} == rest
+
+
 def test_when_time_is_up_there_are_fewer_and_the_same_ones() -> None:
     some = simulate(Ask(PLAYS, 4000, processes=2, seconds=0.01))
     one = simulate(Ask(PLAYS, 2, processes=1))
