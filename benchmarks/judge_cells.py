@@ -64,8 +64,8 @@ def made(harm: Mapping[str, Any], world: Mapping[str, Any], rules: RolloutPolicy
 
 
 def pods(length: str, every: str, *, regular: bool = False, **more: Any) -> dict[str, Any]:
-    """The canary has one pod, stable has four."""
-    return {"hiccups": [{"length": length, "every": every, "share": "100%", "stableShare": "25%", "regular": regular, **more}]}
+    """The canary has one pod, stable has four; each has hiccups of its own."""
+    return {"hiccups": [{"length": length, "every": every, "pods": 1, "stablePods": 4, "regular": regular, **more}]}
 
 
 OLD = policy(judge=tolerance(60, 120), retreat="off")
@@ -74,8 +74,8 @@ DEFAULT = policy()
 
 IDENTICAL: tuple[tuple[str, dict[str, Any], RolloutPolicy, tuple[float, ...], tuple[float, ...]], ...] = (
     ("identical, clean", {}, OLD, (0.2, 20, 2000), (0, 0, 0)),
-    ("identical, 20 s pod hiccup every 5 min", pods("20s", "5m", regular=True), OLD, (3, 20, 2000), (0, 0, 0.024)),
-    ("identical, 45 s pod hiccup every 20 min", pods("45s", "20m", regular=True), OLD, (3, 20, 2000), (0, 0, 0)),
+    ("identical, 20 s pod hiccup every 5 min", pods("20s", "5m", regular=True, stablePods=0), OLD, (3, 20, 2000), (0, 0, 0.024)),
+    ("identical, 45 s pod hiccup every 20 min", pods("45s", "20m", regular=True, stablePods=0), OLD, (3, 20, 2000), (0, 0, 0)),
     ("identical, both over the objective", {"errors": "2%"}, OLD, (3, 20, 2000), (0.008, 0.002, 0)),
     (
         "identical, late shared incident",
@@ -134,7 +134,10 @@ def with_retreat() -> list[Cell]:
             cells.append(Cell("with retreat", row, f"scrape {scrape}", play, "errors", words, seconds=seconds, off=off))
     for seconds_dead in (60, 90, 120):
         play = made(
-            {}, {"rps": 20, "scrape": "5s", **ALIGNED, **pods(f"{seconds_dead}s", "4h", regular=True)}, rules, insist=True
+            {},
+            {"rps": 20, "scrape": "5s", **ALIGNED, **pods(f"{seconds_dead}s", "20m", regular=True, stablePods=0)},
+            rules,
+            insist=True,
         )
         row = f"identical, one total failure of {seconds_dead} s, 20 rps"
         cells.append(Cell("with retreat", row, "scrape 5s", play, "identical", "0 %"))
@@ -168,9 +171,9 @@ HELD_OUT: tuple[tuple[str, dict[str, Any], float], ...] = (
     ("clean, 0.05 rps", {"rps": 0.05}, 0.01),
     ("clean, 20,000 rps", {"rps": 20_000}, 0.01),
     ("clean, 20,000 rps, errors at the objective", {"rps": 20_000, "errors": "0.97%", "p95": "98ms"}, 0.01),
-    ("one of 3 canary pods dead 30 s, every 15 min, 200 rps", {"rps": 200, **pods("30s", "15m", share="33%")}, 0.01),
+    ("one of 3 pods dead 30 s, every 15 min, 200 rps", {"rps": 200, **pods("30s", "15m", pods=3, stablePods=3)}, 0.01),
     ("pods slow 10 times for 40 s every 15 min, 200 rps", {"rps": 200, **pods("40s", "15m", what="slow")}, 0.01),
-    ("short hiccups, 4 s every 60 s, half of the requests, 50 rps", {"rps": 50, **pods("4s", "60s", share="50%")}, 0.01),
+    ("short hiccups, 4 s every 20 min, of 2 and 20 pods, 50 rps", {"rps": 50, **pods("4s", "20m", pods=2, stablePods=20)}, 0.01),
     ("pods dead 60 s every 40 min, 20 rps", {"rps": 20, **pods("60s", "40m")}, 0.01),
     ("errors drift, times 4 an hour, 100 rps", {"rps": 100, "errors": "0.7%", "drift": {"errorsPerHour": 4}}, 0.01),
     ("latency drifts, times 2 an hour, 100 rps", {"rps": 100, "drift": {"latencyPerHour": 2}}, 0.01),
@@ -211,7 +214,7 @@ HELD_OUT: tuple[tuple[str, dict[str, Any], float], ...] = (
             "batch": 6,
             "drift": {"errorsPerHour": 2},
             "incidents": [{"at": "10m", "length": "60s", "errors": "15%"}],
-            **pods("25s", "20m", share="50%"),
+            **pods("25s", "20m", pods=2),
         },
         0.01,
     ),

@@ -277,7 +277,7 @@ COMMANDS: tuple[Command, ...] = (
         (
             "simulate -f policies/balanced.yaml --rps 3",
             "simulate -f policies/balanced.yaml --rps 3 --errors 0.5% --harm errors=5% --harm p95=120ms",
-            "simulate -f policies/fast.yaml --rps 200 --scrape 5s --hiccups 20s/5m/25% --harm outage,from=50%",
+            "simulate -f policies/fast.yaml --rps 200 --scrape 5s --hiccups 20s/20m/4 --harm outage,from=50%",
             "simulate -f my.yaml --world world.yaml --attempts 5000 --seed 2 --picture out.svg",
             "simulate -f my.yaml --rps 0.2 -o json",
         ),

@@ -124,12 +124,13 @@ def _parsed(kind: type[T], raw_: dict[str, Any], name: str, lines: dict[str, int
 
 
 def _hiccups(text: str) -> dict[str, Any]:
-    """`20s/5m` or `20s/5m/25%`."""
+    """`20s/5m` or `20s/5m/4`."""
     parts = text.split("/")
     if len(parts) not in (2, 3):
-        raise CommandError(f"--hiccups {text}: write LENGTH/EVERY or LENGTH/EVERY/SHARE, for example 20s/5m/25%", Exit.USAGE)
-    names = ("length", "every", "share")
-    return dict(zip(names, parts, strict=False))
+        raise CommandError(f"--hiccups {text}: write LENGTH/EVERY or LENGTH/EVERY/PODS, for example 20s/5m/4", Exit.USAGE)
+    if parts[2:] and not parts[2].isdecimal():
+        raise CommandError(f"--hiccups {text}: {parts[2]!r} is no number of pods", Exit.USAGE)
+    return {"length": parts[0], "every": parts[1], "pods": int(parts[2]) if parts[2:] else 1}
 
 
 def _harm(text: str) -> Harm:

@@ -59,8 +59,8 @@ class Fates:
     """What happens by itself in one attempt, whatever the controller does."""
 
     hour: float
-    hiccups: tuple[tuple[tuple[Hiccups, Times], ...], ...]
-    """By version."""
+    hiccups: tuple[tuple[tuple[Hiccups, tuple[Times, ...]], ...], ...]
+    """By version: of each of its pods."""
     gaps: Times | None
     flicker: Random
     levels: dict[int, tuple[float, float]] = field(default_factory=dict)
@@ -69,13 +69,17 @@ class Fates:
 
 def fates(world: World, rng: Random, begin: float) -> Fates:
     """Drawn once for an attempt, before anything else, so that two policies meet the same ones."""
-    arms = tuple(
-        tuple((each, Times(Random(rng.random()), each.length, each.every, begin, regular=each.regular)) for each in world.hiccups)
-        for _ in (CANARY, STABLE)
-    )
+    arms = tuple(tuple((each, _pods(each, which, rng, begin)) for each in world.hiccups) for which in (CANARY, STABLE))
     gap = world.gaps
     gaps = None if gap is None else Times(Random(rng.random()), gap.length, gap.every, begin, regular=True)
     return Fates(rng.random() * _DAY_S, arms, gaps, Random(rng.random()))
+
+
+def _pods(each: Hiccups, which: int, rng: Random, begin: float) -> tuple[Times, ...]:
+    """The hiccups of each of a version's pods."""
+    count = each.pods if which == CANARY or each.stable_pods is None else each.stable_pods
+    seeds = [rng.random() for _ in range(count)]
+    return tuple(Times(Random(seed), each.length, each.every, begin, regular=each.regular) for seed in seeds)
 
 
 class Traffic:
@@ -193,8 +197,7 @@ class Traffic:
         """Shares of the requests that meet a dead pod and a slow one, and how slow that is."""
         alive, slow, by = 1.0, 0.0, 1.0
         for each, times in self.fates.hiccups[which]:
-            share = each.share if which == CANARY or each.stable_share is None else each.stable_share
-            met = share * times.within(start, end)
+            met = sum([pod.within(start, end) for pod in times]) / len(times) if times else 0.0
             if each.what == "dead":
                 alive *= 1 - met
             elif met > 0:

@@ -9,9 +9,9 @@ Assumptions, all of them; `rollouts simulate` is as honest as these are true:
 * **Flicker.** Each version's error rate and share of slow requests are multiplied by a gamma variable of mean 1 and deviation
   `spread`, drawn anew each `every`, for both versions together where `shared`, else for each by itself.
 * **Drift.** Error rate and latency of both versions grow by a factor per hour, without a bound but 100 %.
-* **Hiccups.** Each version's pods have them by themselves: `length` long, one each `every` from a random moment on (`regular`) or
-  at random at this rate. While one lasts `share` of the version's requests meet a dead pod (fail at once) or a slow one (`slower`
-  times as long).
+* **Hiccups.** Each pod has them by itself: `length` long, one each `every` from a random moment on (`regular`) or at random at
+  this rate. A version's requests are spread evenly over its pods; those that meet a dead one fail at once, a slow one takes `slower`
+  times as long.
 * **Incidents** hit both versions at once, at a time after the first traffic: errors are added, latency is multiplied.
 * **Cold start.** After each new height of the canary's weight its latency is multiplied by `slower`, which falls to 1 over
   `length`; errors are added and fall in the same way.
@@ -37,16 +37,16 @@ Factor = Annotated[float, Field(gt=0, le=1000)]
 
 
 class Hiccups(Model):
-    """Pods that are dead or slow for a while, of each version by itself."""
+    """Pods that are dead or slow for a while, each by itself."""
 
     length: Duration
     """How long one lasts."""
     every: Duration
-    """From the start of one to the start of the next, in the mean."""
-    share: Percent = 1.0
-    """Of the canary's requests, how many meet that pod: with four pods 25%."""
-    stable_share: Percent | None = None
-    """The same of stable, which often has more pods; absent: as many."""
+    """From the start of one to the start of the same pod's next, in the mean."""
+    pods: Annotated[int, Field(ge=1, le=100)] = 1
+    """The canary's pods: with four, a quarter of its requests meet a hiccup."""
+    stable_pods: Annotated[int, Field(ge=0, le=100)] | None = None
+    """Stable's pods; absent: as many. 0: stable is spared."""
     what: Literal["dead", "slow"] = "dead"
     """Whether requests fail at once, or take longer."""
     slower: Factor = 10.0

@@ -97,7 +97,7 @@ def test_json_has_units_in_its_names(policy: str, capsys: pytest.CaptureFixture[
 
 def test_a_world_of_a_file_and_options_that_go_before(policy: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     world = tmp_path / "world.yaml"
-    world.write_text("rps: 7\nscrape: 5s\nhiccups: [{length: 20s, every: 5m, share: 25%}]\nharms: {dead: {outage: true}}\n")
+    world.write_text("rps: 7\nscrape: 5s\nhiccups: [{length: 20s, every: 5m, pods: 4}]\nharms: {dead: {outage: true}}\n")
     code, out, _ = run(capsys, "-f", policy, "--world", str(world), "--rps", "9", "--attempts", "2", "-o", "json")
     found = json.loads(out)
     assert code == 0
@@ -124,7 +124,8 @@ def test_without_a_harm_the_usual_ones_are_asked_about(policy: str, capsys: pyte
         (("--rps", "3", "--harm", "errors"), "--harm errors: 'errors' was read; it may be errors=5%, p95=120ms, outage"),
         (("--rps", "3", "--harm", "errors=500%"), "--harm errors=500%: '500%' is outside 0% to 100%; from '0%' to '100%'"),
         (("--rps", "3", "--harm", "after=5m"), "--harm after=5m: it says when, but not what"),
-        (("--rps", "3", "--hiccups", "20s"), "--hiccups 20s: write LENGTH/EVERY or LENGTH/EVERY/SHARE"),
+        (("--rps", "3", "--hiccups", "20s"), "--hiccups 20s: write LENGTH/EVERY or LENGTH/EVERY/PODS"),
+        (("--rps", "3", "--hiccups", "20s/5m/25%"), "--hiccups 20s/5m/25%: '25%' is no number of pods"),
         (("--rps", "3", "--hiccups", "20s/10s"), "a hiccup is as long as the time between two"),
         (("--rps", "3", "--attempts", "0"), "argument --attempts: '0' is not a whole number over 0"),
         (("--rps", "3", "--picture", "out.png"), "--picture out.png: it is drawn as SVG; call it NAME.svg"),

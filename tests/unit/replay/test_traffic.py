@@ -75,9 +75,9 @@ def test_flicker_adds_variance_and_no_mean() -> None:
 
 def test_hiccups_take_their_part_of_the_time_and_of_the_requests() -> None:
     for regular in (True, False):
-        hiccups = [{"length": "20s", "every": "5m", "share": "25%", "regular": regular}]
+        hiccups = [{"length": "20s", "every": "5m", "pods": 4, "regular": regular}]
         errors, _, _ = shares(windows(6000, world(errors="0%", hiccups=hiccups)))
-        assert errors == pytest.approx(20 / 300 * 0.25, rel=0.12)
+        assert errors == pytest.approx(20 / 300, rel=0.06)
 
 
 def test_the_versions_have_hiccups_of_their_own() -> None:
