@@ -10,8 +10,8 @@ Assumptions, all of them; `rollouts simulate` is as honest as these are true:
   `spread`, drawn anew each `every`, for both versions together where `shared`, else for each by itself.
 * **Drift.** Error rate and latency of both versions grow by a factor per hour, without a bound but 100 %.
 * **Hiccups.** Each pod has them by itself: `length` long, one each `every` from a random moment on (`regular`) or at random at
-  this rate. A version's requests are spread evenly over its pods; those that meet a dead one fail at once, a slow one takes `slower`
-  times as long.
+  this rate. A version's requests are spread evenly over its pods; those that meet a dead one fail at once, those that meet a
+  slow one take `slower` times as long.
 * **Incidents** hit both versions at once, at a time after the first traffic: errors are added, latency is multiplied.
 * **Cold start.** After each new height of the canary's weight its latency is multiplied by `slower`, which falls to 1 over
   `length`; errors are added and fall in the same way.
