@@ -78,10 +78,14 @@ class ComparedEdge(Model):
     """The edge; 0: as the SLO itself says."""
     share: float
     """Of the bet on a slower canary."""
-    canary: Tally = Tally()
-    """The canary's requests that were judged, and those slower than the edge."""
-    stable: Tally = Tally()
+    requests: int = 0
+    """The canary's requests that were judged."""
+    slow: int = 0
+    """Those slower than the edge."""
+    stable_requests: int = 0
     """Stable's."""
+    stable_slow: int = 0
+    """Stable's that were slower than the edge."""
 
 
 class StableBin(Model):
@@ -172,8 +176,8 @@ class SloEvidence(Model):
     """Nothing since the traffic's return was judged yet."""
     routing: Routing = Routing()
     """Whether the canary completes its share of the requests."""
-    lane: dict[str, QuestionEvidence] = Field(default_factory=dict)
-    """Evidence for a retreat, by question, since the traffic came or came back."""
+    lane: QuestionEvidence | None = None
+    """Evidence for a retreat, since the traffic came or came back."""
     lane_step: int | None = None
     """The last step whose start the lane has bet on."""
     last_stable: tuple[Tally, ...] = ()

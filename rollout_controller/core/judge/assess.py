@@ -96,15 +96,15 @@ class LaneWatch:
         self.memory, self._judges = lane.at_entry(memory, step), judges
         if self.memory is not memory:
             for judge in judges:
-                judge.lane = {}
+                judge.lane = None
 
-    def look(self, judge: SloJudge, window: Window, before: Mapping[str, QuestionEvidence]) -> None:
+    def look(self, judge: SloJudge, window: Window, before: QuestionEvidence | None) -> None:
         """Whether users must go, now that `judge` has taken in `window`; `before`: its lane as it was."""
         if judge.lane is before:
             return
         entered_at = self.memory.entered_at
         fired = None
-        if lane.log_mean([each.lane or lane.fresh(each.terms.lane) for each in self._judges]) >= lane.THRESHOLD:
+        if lane.log_mean([each.lane for each in self._judges]) >= lane.THRESHOLD:
             fired = lane.alarm(judge.terms.name, window)
         if fired is not None or entered_at is None:
             self.memory = evolve(self.memory, entered_at=window.start if entered_at is None else entered_at, fired=fired)

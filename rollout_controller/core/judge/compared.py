@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import exp
 
-from rollout_controller.api.evidence import ComparedEdge, StableShare, Tally
+from rollout_controller.api.evidence import ComparedEdge, StableShare
 from rollout_controller.api.meta import evolve
 from rollout_controller.core.observation import Counts, Slower
 
@@ -24,6 +24,8 @@ _ENOUGH = 200
 """Requests of stable before its shares say which edges to compare at."""
 
 Shares = tuple[StableShare, ...]
+ArmsByEdge = Mapping[float, tuple[Counts, Counts]]
+"""The canary's and stable's counts, by edge."""
 
 
 def remember(recent: Shares, seconds: float, stable: Counts, slower: Sequence[Slower]) -> Shares:
@@ -42,10 +44,9 @@ def _faded(before: StableShare | None, edge_ms: float, fade: float, total: int, 
     return evolve(before, total=round(before.total * fade + total, 3), bad=round(before.bad * fade + bad, 3))
 
 
-def share(recent: Shares, edge_ms: float, prior: float) -> float:
+def share(of_late: StableShare | None, prior: float) -> float:
     """Stable's share of late; with nothing known, `prior`, which weighs as much as one request."""
-    found = next((each for each in recent if each.edge_ms == edge_ms), None)
-    return prior if found is None else (found.bad + prior) / (found.total + 1)
+    return prior if of_late is None else (of_late.bad + prior) / (of_late.total + 1)
 
 
 def choose(recent: Shares) -> tuple[ComparedEdge, ...]:
@@ -56,30 +57,31 @@ def choose(recent: Shares) -> tuple[ComparedEdge, ...]:
     return tuple(ComparedEdge(edge_ms=fit[i][1], share=round(SHARES[i] / whole, 6)) for i in range(len(fit)))
 
 
-def fits(recent: Shares, edge_ms: float) -> bool:
+def fits(of_late: StableShare | None) -> bool:
     """Whether stable's share of late at an edge is one at which a comparison says something."""
-    found = next((each for each in recent if each.edge_ms == edge_ms), None)
-    return found is not None and found.total > 0 and _FEWEST <= found.bad / found.total <= _MOST
+    return of_late is not None and of_late.total > 0 and _FEWEST <= of_late.bad / of_late.total <= _MOST
 
 
-def at_edges(canary: Counts, stable: Counts, slower: Sequence[Slower]) -> Mapping[float, tuple[Counts, Counts]]:
+def at_edges(canary: Counts, stable: Counts, slower: Sequence[Slower]) -> ArmsByEdge:
     """Both arms by edge."""
     found = {OWN: (canary, stable)}
     found.update({e.edge_ms: (Counts(canary.total, e.canary), Counts(stable.total, e.stable)) for e in slower})
     return found
 
 
-def counted(edges: tuple[ComparedEdge, ...], by_edge: Mapping[float, tuple[Counts, Counts]]) -> tuple[ComparedEdge, ...]:
+def counted(edges: tuple[ComparedEdge, ...], by_edge: ArmsByEdge) -> tuple[ComparedEdge, ...]:
     """The edges with a judged window added to what people are told of them."""
     return tuple([_added(edge, *by_edge[edge.edge_ms]) if edge.edge_ms in by_edge else edge for edge in edges])
 
 
 def _added(edge: ComparedEdge, canary: Counts, stable: Counts) -> ComparedEdge:
-    return evolve(edge, canary=_sum(edge.canary, canary), stable=_sum(edge.stable, stable))
-
-
-def _sum(tally: Tally, counts: Counts) -> Tally:
-    return Tally(total=tally.total + counts.total, bad=tally.bad + counts.bad)
+    return evolve(
+        edge,
+        requests=edge.requests + canary.total,
+        slow=edge.slow + canary.bad,
+        stable_requests=edge.stable_requests + stable.total,
+        stable_slow=edge.stable_slow + stable.bad,
+    )
 
 
 def joined(before: Sequence[Slower], more: Sequence[Slower]) -> tuple[Slower, ...]:

@@ -32,8 +32,8 @@ def remember(before: Dispersion, counts: Counts) -> Dispersion:
     )
 
 
-def design_effect(before: Dispersion, largest: float) -> float:
-    """D, from 1 to `largest`; 1 where nothing, or nothing for sure, says that it is more.
+def design_effect(before: Dispersion) -> float:
+    """D, at least 1; 1 where nothing, or nothing for sure, says that it is more.
 
     X2 has mean K - 1 and variance about (K - 1)(2 + 1 / bad ones per window).
     """
@@ -45,4 +45,4 @@ def design_effect(before: Dispersion, largest: float) -> float:
     noise = sqrt(free * (2 + before.windows / before.bad))
     if x2 <= free + _SURE * noise:
         return 1.0
-    return round(min(max(x2 / free, 1.0), largest), 6)
+    return round(max(x2 / free, 1.0), 6)

@@ -1,21 +1,29 @@
 """The lane: is this bad enough to get users out of the way at once? The version is judged later (judge.md, Retreat).
 
-The same formulae as for the verdict, without its speed limit, on every window as it comes, and about larger harm only: errors
+The same mixture as for the verdict, without its speed limit, on every window as it comes, and about larger harm only: errors
 over 3 times the objective, slow requests over 6 times, alone and against stable. It costs no error probability of the verdict:
 a retreat fails no attempt, and what is bet on here is bet apart.
+
+One bet for each SLO: half of it on a canary that is bad by itself, H0: p_c <= bound; half on one that is bad beside stable,
+H0: p_c <= r p_s + bound, both with chances that may drift (judge.md, Relative question):
+
+    rho = r n_c / (r n_c + n_s);  g = 1 + rho (theta - 1)
+    l(theta) = b_c ln theta - (b_c + b_s) ln g - bound n_c (theta / g - 1)
+
+Its exponential has a mean of at most 1 under H0, for binomial counts too, since (1 + p (x - 1))^n <= exp(n p (x - 1)).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp, inf, log
+from math import exp, log
 from typing import NamedTuple
 
-from rollout_controller.api.evidence import Alarm, Dispersion, Lane, QuestionEvidence, Tally
-from rollout_controller.core.judge import dispersion, mixture
-from rollout_controller.core.judge.questions import PRIORS, AbsoluteQuestion, Arms, Question, RelativeQuestion
+from rollout_controller.api.evidence import Alarm, Lane, QuestionEvidence, Tally
+from rollout_controller.core.judge import mixture
+from rollout_controller.core.judge.questions import PRIORS, THETAS, log_ratios
 from rollout_controller.core.judge.step import StepView
-from rollout_controller.core.observation import Window
+from rollout_controller.core.observation import Counts, Window
 
 FACTOR = {"errors": 3.0, "latency": 6.0}
 """By kind of SLO: so many times the objective is the harm that is looked for."""
@@ -28,52 +36,60 @@ STRIKE_S = 15.0
 _CAP = 40.0
 _RATIO = 1.1
 _LARGEST_BOUND = 0.6
-_COARSE = tuple(prior / sum(PRIORS[::2]) for prior in PRIORS[::2])
+_PICKED = slice(None, None, 2)
+"""Every other alternative, the largest among them: large harm needs no fine grid."""
+_THETAS = tuple((theta, log(theta)) for theta in THETAS[_PICKED])
+_PRIORS = tuple(prior / sum(PRIORS[_PICKED]) / 2 for prior in PRIORS[_PICKED]) * 2
+_NOTHING = (0.0,) * len(_THETAS)
 
-Answers = dict[str, QuestionEvidence]
 
-
-def questions(kind: str, p0: float) -> tuple[Question, ...]:
-    """What the lane asks about one SLO."""
-    bound = min(FACTOR[kind] * p0, _LARGEST_BOUND)
-    return AbsoluteQuestion(bound), RelativeQuestion(_RATIO, bound, "relative", coarse=True)
+def bound(kind: str, p0: float) -> float:
+    """The bad share up to which users may stay."""
+    return min(FACTOR[kind] * p0, _LARGEST_BOUND)
 
 
 class Look(NamedTuple):
     """One window as the lane sees it."""
 
-    arms: Arms
+    canary: Counts
+    stable: Counts
     seconds: float
     guarded: bool
     """Stable misses the objective, too."""
     new_step: bool
     effect: float
+    """D of the lane: not clipped to the batch size, so that pods that are known to hiccup cause no needless retreat."""
     step_count: int
 
 
-def fresh(asked: Sequence[Question]) -> Answers:
-    """The evidence when the traffic comes, or comes back."""
-    return {question.name: mixture.LANE.none_spent() for question in asked}
+def grow(bound: float, before: QuestionEvidence | None, look: Look, step: StepView) -> QuestionEvidence:
+    """Take in one window; None: the first since the traffic came, or came back."""
+    before = before or mixture.LANE.none_spent()
+    ratios = (*(_NOTHING if look.guarded else _alone(bound, look.canary)), *_beside(bound, look.canary, look.stable))
+    return mixture.grow(
+        before,
+        [min(ratio / look.effect, _CAP) for ratio in ratios],
+        _PRIORS,
+        start=mixture.start_mass(before, new_step=look.new_step, steps=max(look.step_count, 2), masses=mixture.LANE),
+        spread=mixture.spread_mass(before, look.seconds, step.planned_s, mixture.LANE),
+    )
 
 
-def grow(asked: Sequence[Question], answers: Answers, look: Look, step: StepView) -> Answers:
-    """Take in one window."""
-    grown = {}
-    for question in asked:
-        before = answers[question.name]
-        priors = _COARSE if isinstance(question, RelativeQuestion) else PRIORS
-        increments: Sequence[float] = (0.0,) * len(priors)
-        if not (look.guarded and question.needs_good_stable):
-            increments = [min(ratio / look.effect, _CAP) for ratio in question.log_likelihoods(look.arms)]
-        start = mixture.start_mass(before, new_step=look.new_step, steps=max(look.step_count, 2), masses=mixture.LANE)
-        spread = mixture.spread_mass(before, look.seconds, step.planned_s, mixture.LANE)
-        grown[question.name] = mixture.grow(before, increments, priors, start=start, spread=spread)
-    return grown
+def _alone(bound: float, canary: Counts) -> Sequence[float]:
+    bad, good = canary.bad, canary.total - canary.bad
+    return [bad * of_bad + good * of_good for of_bad, of_good in log_ratios(bound)[_PICKED]]
 
 
-def effect(before: Dispersion, beforehand: float) -> float:
-    """D of the lane: not clipped to the batch size, so that pods that are known to hiccup cause no needless retreat."""
-    return max(beforehand, dispersion.design_effect(before, inf))
+def _beside(bound: float, canary: Counts, stable: Counts) -> Sequence[float]:
+    if canary.total == 0 or stable.total == 0:
+        return _NOTHING
+    allowed, all_bad = bound * canary.total, canary.bad + stable.bad
+    rho = _RATIO * canary.total / (_RATIO * canary.total + stable.total)
+    ratios = []
+    for theta, log_theta in _THETAS:
+        g = 1 + rho * (theta - 1)
+        ratios.append(canary.bad * log_theta - all_bad * log(g) - allowed * (theta / g - 1))
+    return ratios
 
 
 def misses(last: Sequence[Tally], objective: float) -> bool:
@@ -95,9 +111,9 @@ def at_entry(memory: Lane, step: StepView) -> Lane:
     return memory if memory.entry == step.retreats else Lane(entry=step.retreats)
 
 
-def log_mean(answers: Sequence[Answers]) -> float:
-    """Ln of M_lane: the mean over all questions about all SLOs."""
-    logs = [answer.log_e for each in answers for answer in each.values()]
+def log_mean(memories: Sequence[QuestionEvidence | None]) -> float:
+    """Ln of M_lane: the mean over all SLOs."""
+    logs = [0.0 if memory is None else memory.log_e for memory in memories]
     top = max(logs)
     return top + log(sum([exp(value - top) for value in logs]) / len(logs))
 

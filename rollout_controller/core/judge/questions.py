@@ -10,8 +10,8 @@ from typing import NamedTuple, Protocol
 
 from rollout_controller.core.observation import Counts
 
-GRID = 10
-"""Alternatives of each question."""
+GRID = 7
+"""Alternatives of each question: ten find nothing sooner (docs/judge.md), and cost half as much again."""
 PRIORS = tuple((2 * GRID - i) / (GRID * (3 * GRID + 1) / 2) for i in range(GRID))
 """Their shares of the bet: more on small effects, which are the hard ones. On the largest still half as much as on the smallest,
 so that an outage is found from five requests."""
@@ -65,7 +65,7 @@ class AbsoluteQuestion:
     def log_likelihoods(self, arms: Arms) -> Sequence[float]:
         canary = arms.canary
         bad, good = canary.bad, canary.total - canary.bad
-        return [bad * of_bad + good * of_good for of_bad, of_good in _log_ratios(self.objective)]
+        return [bad * of_bad + good * of_good for of_bad, of_good in log_ratios(self.objective)]
 
 
 @dataclass(frozen=True)
@@ -83,17 +83,15 @@ class RelativeQuestion:
     margin: float
     name: str
     needs_good_stable: bool = False
-    coarse: bool = False
-    """Every other alternative only: half the work, for large harm."""
 
     def log_likelihoods(self, arms: Arms) -> Sequence[float]:
         (n_c, bad_c), (n_s, bad_s), share = arms
         base = self.ratio * share + self.margin
         if n_c == 0 or n_s == 0 or base >= _TOO_BAD:
-            return _NOTHING[:: 1 + self.coarse]
+            return _NOTHING
         good_c, good_s = n_c - bad_c, n_s - bad_s
         odds, p_s, found = base / (1 - base), share, []
-        for theta in THETAS[:: 1 + self.coarse]:
+        for theta in THETAS:
             q_c = theta * odds / (1 + theta * odds)
             p_s, p_c, q_s = self._nearest(n_c, n_s, q_c, share, p_s)
             found.append(
@@ -142,8 +140,8 @@ def alternatives(p0: float) -> tuple[float, ...]:
 
 
 @lru_cache(maxsize=256)
-def _log_ratios(p0: float) -> tuple[tuple[float, float], ...]:
-    """(ln p1/p0, ln (1-p1)/(1-p0))."""
+def log_ratios(p0: float) -> tuple[tuple[float, float], ...]:
+    """(ln p1/p0, ln (1-p1)/(1-p0)) of each alternative: what a bad and what a good request say."""
     return tuple((log(p1 / p0), log1p(-p1) - log1p(-p0)) for p1 in alternatives(p0))
 
 

@@ -6,7 +6,8 @@ window of the step on; W <- min((W + pi) exp(l), limit), and too few are complet
 
 from __future__ import annotations
 
-from math import exp, log, log1p
+from functools import lru_cache
+from math import exp, inf, log, log1p
 
 from rollout_controller.api.evidence import Routing
 from rollout_controller.api.meta import evolve
@@ -34,14 +35,13 @@ def remember(memory: Routing, window: Window, step: StepView) -> Routing:
         return memory
     if memory.step != step.step or memory.weight != step.weight:
         memory = Routing(step=step.step, weight=step.weight)
-    least = _AT_LEAST * step.weight / 100
     start = log(memory.left * _STARTS)
-    logs = []
-    for index, part in enumerate(_SHARES):
-        share = part * step.weight / 100
-        gain = window.canary.total * log(share / least) + window.stable.total * (log1p(-share) - log1p(-least))
-        before = log_add(memory.log_weights[index], start) if memory.log_weights else start
-        logs.append(round(min(before + gain, _LIMIT), 6))
+    before = memory.log_weights or (-inf,) * len(_SHARES)
+    canary, stable = window.canary.total, window.stable.total
+    logs = [
+        round(min(log_add(weight, start) + canary * of_canary + stable * of_stable, _LIMIT), 6)
+        for weight, (of_canary, of_stable) in zip(before, _log_ratios(step.weight), strict=True)
+    ]
     return evolve(
         memory,
         log_weights=tuple(logs),
@@ -49,6 +49,14 @@ def remember(memory: Routing, window: Window, step: StepView) -> Routing:
         canary=memory.canary + window.canary.total,
         stable=memory.stable + window.stable.total,
     )
+
+
+@lru_cache(maxsize=101)
+def _log_ratios(weight: int) -> tuple[tuple[float, float], ...]:
+    """By share that is bet on: what a request of the canary and one of stable say."""
+    least = _AT_LEAST * weight / 100
+    shares = [part * weight / 100 for part in _SHARES]
+    return tuple((log(share / least), log1p(-share) - log1p(-least)) for share in shares)
 
 
 def problem(memory: Routing, step: StepView) -> Unknown | None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from rollout_controller.api.evidence import ComparedEdge, QuestionEvidence, SloEvidence, Tally
 from rollout_controller.api.meta import evolve
 from rollout_controller.core.judge import compared, dispersion, lane, mixture, routing, stable, thresholds
+from rollout_controller.core.judge.compared import ArmsByEdge
 from rollout_controller.core.judge.pending import Pending, from_memory, joined, to_memory
 from rollout_controller.core.judge.questions import GRID, PRIORS, Arms
 from rollout_controller.core.judge.step import Place, StepView, place
@@ -48,6 +49,8 @@ class SloJudge:
         self.pending = from_memory(memory.pending)
         self.stable_bins = memory.stable_bins
         self.before = memory.before
+        self._dispersion = dispersion.design_effect(memory.before)
+        self._share_over: tuple[stable.Bins, float | None] | None = None
         self.recent = memory.recent
         self.compared = memory.compared
         self.answers = {asked.question.name: self._answer(memory, asked) for asked in self.terms.asked}
@@ -124,18 +127,19 @@ class SloJudge:
         if where in (Place.BEFORE, Place.AWAY):
             if where is Place.BEFORE:
                 self.before = dispersion.remember(self.before, window.stable)
-            self._remember(seconds, window, step)
+                self._dispersion = dispersion.design_effect(self.before)
+            self._remember(seconds, window)
             return None
         self.canary, self.stable = self.canary + window.canary, self.stable + window.stable
         if where is Place.ACROSS:
-            self._remember(seconds, window, step)
+            self._remember(seconds, window)
             return None
         self._enter_step(where, step)
         if where is Place.THIS_STEP:
             self.routing = routing.remember(self.routing, window, step)
         grace_end = self.grace_end()
         if grace_end is not None and window.start < grace_end:
-            self._remember(seconds, window, step)
+            self._remember(seconds, window)
             return None
         if lane.is_open(step) and not alarmed and (where is Place.THIS_STEP or step.left_at is None):
             self._look(window, seconds, step)
@@ -145,21 +149,21 @@ class SloJudge:
 
     def _look(self, window: Window, seconds: float, step: StepView) -> None:
         """Let the lane take in a window."""
-        share = compared.share(self.recent, compared.OWN, self.terms.objective)
         guarded = self.stable_share_over() is not None or lane.misses(self.last_stable, self.terms.objective)
         look = lane.Look(
-            Arms(window.canary, window.stable, share),
+            window.canary,
+            window.stable,
             seconds,
             guarded=guarded,
             new_step=self.lane_step != self.step,
-            effect=lane.effect(self.before, step.design_effect),
+            effect=max(step.design_effect, self._dispersion),
             step_count=self.terms.step_count,
         )
-        self.lane = lane.grow(self.terms.lane, self.lane or lane.fresh(self.terms.lane), look, step)
+        self.lane = lane.grow(self.terms.lane_bound, self.lane, look, step)
         self.lane_step = self.step
 
-    def _remember(self, seconds: float, window: Window | Pending, step: StepView) -> None:
-        if self.terms.ratio is None and not step.retreat:
+    def _remember(self, seconds: float, window: Window | Pending) -> None:
+        if self.terms.ratio is None:
             return
         slower = compared.usable(window.slower, window.canary, window.stable)
         self.recent = compared.remember(self.recent, seconds, window.stable, slower)
@@ -190,7 +194,7 @@ class SloJudge:
 
     def effect(self, step: StepView) -> float:
         """Design effect of the SLO's counts."""
-        return max(step.design_effect, dispersion.design_effect(self.before, self.terms.largest_effect))
+        return max(step.design_effect, min(self._dispersion, self.terms.largest_effect))
 
     def grace_end(self) -> float | None:
         """Until when windows that start are no evidence; None without grace. Errors count at once."""
@@ -200,7 +204,9 @@ class SloJudge:
 
     def stable_share_over(self) -> float | None:
         """Stable's bad share if stable itself misses the objective, else None."""
-        return stable.share_over(self.stable_bins, self.terms.objective)
+        if self._share_over is None or self._share_over[0] is not self.stable_bins:
+            self._share_over = (self.stable_bins, stable.share_over(self.stable_bins, self.terms.objective))
+        return self._share_over[1]
 
     def _enter_step(self, where: Place, step: StepView) -> None:
         """The step the window belongs to; of an earlier one never seen only the time of the first traffic is known."""
@@ -220,8 +226,9 @@ class SloJudge:
         if self.terms.failures is not None:
             threshold = thresholds.after(self.failures, pending, self.terms)
             self.failures, self.fine = threshold, threshold == 0 if pending.canary.total else self.fine
-            self._remember(pending.seconds, pending, step)
+            self._remember(pending.seconds, pending)
             return pending.end
+        arms = compared.at_edges(pending.canary, pending.stable, pending.slower)
         guarded, effect = self.stable_share_over() is not None, self.effect(step)
         seconds = min(pending.seconds, self.terms.longest)
         if self.terms.ratio is not None and self.terms.kind == "latency" and not self.compared:
@@ -234,7 +241,7 @@ class SloJudge:
             if guarded and asked.question.needs_good_stable:
                 increments: Sequence[float] = _NO_EVIDENCE
             else:
-                increments = [min(ratio / effect, cap) for ratio in self._ratios(asked, pending)]
+                increments = [min(ratio / effect, cap) for ratio in self._ratios(asked, pending, arms)]
             self.answers[asked.question.name] = mixture.grow(
                 before,
                 increments,
@@ -243,8 +250,8 @@ class SloJudge:
                 spread=mixture.spread_mass(before, pending.seconds, step.planned_s),
             )
         self.new_step = self.reentered = False
-        self.compared = compared.counted(self.compared, compared.at_edges(pending.canary, pending.stable, pending.slower))
-        self._remember(pending.seconds, pending, step)
+        self.compared = compared.counted(self.compared, arms)
+        self._remember(pending.seconds, pending)
         return pending.end
 
     def worst_edge(self) -> ComparedEdge | None:
@@ -265,17 +272,17 @@ class SloJudge:
             return PRIORS
         return tuple([edge.share * prior for edge in self.compared for prior in PRIORS])
 
-    def _ratios(self, asked: Asked, pending: Pending) -> list[float]:
+    def _ratios(self, asked: Asked, pending: Pending, arms: ArmsByEdge) -> Sequence[float]:
         """Log likelihood ratios of all alternatives, edge after edge."""
+        prior, known = self.terms.objective, {each.edge_ms: each for each in self.recent}
         if not self._at_edges(asked):
-            share = compared.share(self.recent, compared.OWN, self.terms.objective)
-            return list(asked.question.log_likelihoods(Arms(pending.canary, pending.stable, share)))
-        arms = compared.at_edges(pending.canary, pending.stable, pending.slower)
+            share = compared.share(known.get(compared.OWN), prior)
+            return asked.question.log_likelihoods(Arms(pending.canary, pending.stable, share))
         ratios: list[float] = []
         for edge in self.compared:
-            if edge.edge_ms in arms and compared.fits(self.recent, edge.edge_ms):
-                share = compared.share(self.recent, edge.edge_ms, self.terms.objective)
-                ratios += asked.question.log_likelihoods(Arms(*arms[edge.edge_ms], share))
+            of_late = known.get(edge.edge_ms)
+            if edge.edge_ms in arms and compared.fits(of_late):
+                ratios += asked.question.log_likelihoods(Arms(*arms[edge.edge_ms], compared.share(of_late, prior)))
             else:
                 ratios += _NO_EVIDENCE
         return ratios

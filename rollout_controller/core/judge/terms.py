@@ -50,8 +50,8 @@ class SloTerms:
     limit_ms: float | None
     grace: float | None
     asked: tuple[Asked, ...]
-    lane: tuple[Question, ...]
-    """What is asked for a retreat."""
+    lane_bound: float
+    """A larger bad share than this is looked for, for a retreat."""
     ratio: float | None
     """r of the relative question; None: stable is not compared with."""
     failures: int | None
@@ -98,7 +98,7 @@ def _worked_out(policy: PolicySpec) -> tuple[SloTerms, ...]:
                 limit_ms=round(slo.latency.max * 1000, 6) if slo.latency else None,
                 grace=slo.grace if slo.kind == "latency" else None,
                 asked=_asked(policy, slo.bad_share, tolerance),
-                lane=lane.questions(slo.kind, slo.bad_share),
+                lane_bound=lane.bound(slo.kind, slo.bad_share),
                 ratio=1 + policy.compare_to_stable.tolerance if policy.compare_to_stable else None,
                 failures=policy.judge.failures if policy.judge.rule == "threshold" else None,
                 step_count=len(policy.steps),

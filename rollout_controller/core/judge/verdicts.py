@@ -117,12 +117,12 @@ def _violated(judge: SloJudge, policy: PolicySpec, verdict: Verdict) -> str:
     if judge.blamed.question.needs_good_stable or judge.terms.ratio is None:
         return sentences.violated(verdict)
     edge = judge.worst_edge()
-    if edge is not None and edge.canary.total and edge.stable.total:
-        there = {"limit_ms": edge.edge_ms, "requests": edge.canary.total, "bad": edge.canary.bad}
+    if edge is not None and edge.requests and edge.stable_requests:
+        there = {"limit_ms": edge.edge_ms, "requests": edge.requests, "bad": edge.slow}
         shares = {
-            "value": edge.canary.bad / edge.canary.total,
-            "interval": interval(edge.canary.total, edge.canary.bad),
-            "stable_value": edge.stable.bad / edge.stable.total,
+            "value": edge.slow / edge.requests,
+            "interval": interval(edge.requests, edge.slow),
+            "stable_value": edge.stable_slow / edge.stable_requests,
         }
         verdict = evolve(verdict, **there, **shares)
     return sentences.worse(verdict, judge.terms.ratio)

@@ -12,6 +12,8 @@ from rollout_controller.api.evidence import Dispersion, QuestionEvidence, Stable
 from rollout_controller.api.policy import PolicySpec
 from rollout_controller.core.judge import compared, dispersion, mixture
 from rollout_controller.core.judge.questions import GRID, PRIORS, Arms, RelativeQuestion
+from rollout_controller.core.judge.slo import SloJudge
+from rollout_controller.core.judge.terms import terms_of
 from rollout_controller.core.observation import Counts, Slower, Window
 from tests.unit.judge.test_harm import binomial
 from tests.unit.judge.worlds import T0, play, policy, row, step, window
@@ -55,7 +57,7 @@ def test_the_evidence_of_a_comparison_is_a_supermartingale_while_stable_drifts()
         p_s, p_c = drift[k], 1.1 * drift[k] + 0.01
         for c, s in product(range(3), range(4)):
             counts = Counts(2, c), Counts(3, s)
-            ratios = question.log_likelihoods(Arms(*counts, compared.share(recent, compared.OWN, 0.01)))
+            ratios = question.log_likelihoods(Arms(*counts, compared.share(recent[0] if recent else None, 0.01)))
             grown = mixture.grow(
                 evidence, ratios, PRIORS, start=mixture.start_mass(evidence, new_step=k == 2, steps=4), spread=0.02
             )
@@ -160,13 +162,20 @@ def test_the_design_effect_is_pearsons_dispersion() -> None:
     counts = [(100, 0), (120, 24), (80, 0), (100, 0), (140, 36), (60, 0), (100, 12), (100, 0)]
     share = sum(b for _, b in counts) / sum(n for n, _ in counts)
     x2 = sum((b - n * share) ** 2 / (n * share * (1 - share)) for n, b in counts)
-    assert dispersion.design_effect(remembered(counts), 100) == pytest.approx(x2 / 7, rel=1e-5)
-    assert dispersion.design_effect(remembered(counts), 4) == 4
+    assert dispersion.design_effect(remembered(counts)) == pytest.approx(x2 / 7, rel=1e-5)
+
+
+def test_the_design_effect_of_the_verdict_is_bounded_by_the_batch_size() -> None:
+    bursts = [window(-15 * k, -15 * (k - 1), (0, 0), (400, 24 if k % 6 == 0 else 0)) for k in range(40, 0, -1)]
+    for spec, most in ((policy(), dispersion.LARGEST), (policy(batchSize=2), 2)):
+        memory = play(spec, step(0, None, first=None), bursts).state.slos["errors"]
+        judge = SloJudge(terms_of(spec)[0], memory)
+        assert judge.effect(step()) == most < dispersion.design_effect(memory.before)
 
 
 @pytest.mark.parametrize("counts", [[], [(100, 5)] * 4, [(100, 0)] * 30, [(100, 5), (100, 7), (100, 3)] * 10])
 def test_counts_that_vary_as_independent_ones_do_have_no_design_effect(counts: list[tuple[int, int]]) -> None:
-    assert dispersion.design_effect(remembered(counts), 100) == 1.0
+    assert dispersion.design_effect(remembered(counts)) == 1.0
 
 
 def test_evidence_counts_less_where_stables_requests_failed_together_before() -> None:

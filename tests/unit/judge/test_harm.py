@@ -24,7 +24,7 @@ def alternatives(p0: float) -> list[float]:
         return p / (1 - p)
 
     low, high = math.log(odds(min(1.3 * p0, (p0 + 0.99) / 2)) / odds(p0)), math.log(99 / odds(p0))
-    effects = [math.exp(math.log(low) + i * (math.log(high) - math.log(low)) / 9) for i in range(10)]
+    effects = [math.exp(math.log(low) + i * (math.log(high) - math.log(low)) / (GRID - 1)) for i in range(GRID)]
     return [odds(p0) * math.exp(e) / (1 + odds(p0) * math.exp(e)) for e in effects]
 
 
@@ -69,7 +69,7 @@ def test_the_evidence_is_the_sum_over_all_start_times() -> None:
     evidence = 1 - sum(starts)
     for i, p1 in enumerate(alternatives(0.01)):
         gains = [min(math.log(binomial(n, b, p1) / binomial(n, b, 0.01)) / design_effect, cap) for n, b in counts]
-        evidence += sum(starts[s] * math.exp(sum(gains[s:])) for s in range(24)) * (20 - i) / 155
+        evidence += sum(starts[s] * math.exp(sum(gains[s:])) for s in range(24)) * (14 - i) / 77
     assert state.slos["errors"].questions["absolute"].log_e == pytest.approx(math.log(evidence), abs=1e-4)
 
 

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from rollout_controller.api.evidence import JudgeState
+from rollout_controller.api.evidence import JudgeState, QuestionEvidence
 from rollout_controller.core.judge import Assessment, StepView, assess, lane
-from rollout_controller.core.judge.questions import Arms
 from rollout_controller.core.observation import Counts, Window
 from tests.unit.judge.test_harm import binomial
 from tests.unit.judge.worlds import T0, play, policy, readings, row, step, window
@@ -121,21 +120,34 @@ def test_a_restart_in_a_retreat_decides_as_if_there_had_been_none() -> None:
 
 def test_the_chance_of_a_needless_retreat_is_bounded() -> None:
     """All courses of five windows of three requests at the bound itself."""
-    asked = lane.questions("latency", 0.05)
-    bound, courses = 0.3, 0.0
+    bound, courses = lane.bound("latency", 0.05), 0.0
 
-    def go_on(answers: lane.Answers, k: int, probability: float) -> None:
+    def go_on(memory: QuestionEvidence | None, k: int, probability: float) -> None:
         nonlocal courses
-        if lane.log_mean([answers]) >= math.log(10):
+        if lane.log_mean([memory]) >= math.log(10):
             courses += probability
             return
         if k == 5:
             return
         for bad in range(4):
-            look = lane.Look(
-                Arms(Counts(3, bad), Counts(0, 0), 0.0), 5.0, guarded=False, new_step=k == 0, effect=1.0, step_count=4
-            )
-            go_on(lane.grow(asked, answers, look, watched()), k + 1, probability * binomial(3, bad, bound))
+            look = lane.Look(Counts(3, bad), Counts(0, 0), 5.0, guarded=False, new_step=k == 0, effect=1.0, step_count=4)
+            go_on(lane.grow(bound, memory, look, watched()), k + 1, probability * binomial(3, bad, bound))
 
-    go_on(lane.fresh(asked), 0, 1.0)
+    go_on(None, 0, 1.0)
     assert 0 < courses <= 0.1
+
+
+@pytest.mark.parametrize(("canary", "stable"), [(3, 3), (4, 9), (1, 30)])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.2, 0.6])
+def test_the_evidence_of_one_window_beside_stable_is_at_most_one_in_the_mean(canary: int, stable: int, share: float) -> None:
+    """At the worst truth, p_c = r p_s + bound, for any p_s: all outcomes, exactly."""
+    bound = lane.bound("latency", 0.05)
+    bad_share, mean = min(1.1 * share + bound, 1.0), 0.0
+    for bad_c in range(canary + 1):
+        for bad_s in range(stable + 1):
+            look = lane.Look(
+                Counts(canary, bad_c), Counts(stable, bad_s), 5.0, guarded=True, new_step=True, effect=1.0, step_count=1
+            )
+            chance = binomial(canary, bad_c, bad_share) * binomial(stable, bad_s, share)
+            mean += chance * math.exp(lane.log_mean([lane.grow(bound, None, look, watched())]))
+    assert mean <= 1 + 1e-5
