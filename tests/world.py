@@ -146,7 +146,7 @@ class World:
 
 
 def policy(**changes: object) -> RolloutPolicy:
-    """The policy of the stories: the defaults of judge.md with the demo's steps, and no guard unless asked for."""
+    """The policy of the stories: the defaults of judge.md with the demo's steps; no guard and no retreat unless asked for."""
     spec: dict[str, object] = {
         "steps": [{"weight": weight} for weight in (10, 25, 50, 100)],
         "slos": [
@@ -157,6 +157,7 @@ def policy(**changes: object) -> RolloutPolicy:
         "undecided": {"after": "3m"},
         "unknown": {"after": "5m"},
         "judge": {"tolerance": {"errors": "30s", "latency": "40s"}},
+        "retreat": "off",
         **changes,
     }
     raw = {"apiVersion": "rollouts.triton.dev/v1alpha1", "kind": "RolloutPolicy", "metadata": {"name": "story"}, "spec": spec}

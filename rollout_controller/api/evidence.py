@@ -21,6 +21,17 @@ class Tally(Model):
     """Bad ones among them."""
 
 
+class Slower(Model):
+    """Requests that took longer than a bucket edge beside the SLO's own."""
+
+    edge_ms: float
+    """The edge."""
+    canary: int
+    """The canary's."""
+    stable: int
+    """Stable's."""
+
+
 class PendingWindow(Model):
     """Windows at one weight that are together still too short to be judged."""
 
@@ -32,6 +43,49 @@ class PendingWindow(Model):
     """The canary's requests in them."""
     stable: Tally
     """Stable's requests in them."""
+    slower: tuple[Slower, ...] = ()
+    """Slow ones in them, by the edges that are compared."""
+
+
+class StableShare(Model):
+    """Stable's requests of late: each counts less the longer it is ago (half after seven minutes)."""
+
+    edge_ms: float = 0.0
+    """Bad is: slower than this. 0: as the SLO itself says."""
+    total: float
+    """Requests."""
+    bad: float
+    """Bad ones among them."""
+
+
+class Dispersion(Model):
+    """Stable's counts before the canary had traffic: how much more they vary than those of independent requests."""
+
+    windows: int = 0
+    """Windows in which stable had traffic."""
+    total: int = 0
+    """Requests in them."""
+    bad: int = 0
+    """Bad ones among them."""
+    squares: float = 0.0
+    """Sum over the windows of bad squared / total."""
+
+
+class ComparedEdge(Model):
+    """A bucket edge at which the canary is compared with stable; chosen before the first window that is judged by it."""
+
+    edge_ms: float
+    """The edge; 0: as the SLO itself says."""
+    share: float
+    """Of the bet on a slower canary."""
+    requests: int = 0
+    """The canary's requests that were judged."""
+    slow: int = 0
+    """Those slower than the edge."""
+    stable_requests: int = 0
+    """Stable's."""
+    stable_slow: int = 0
+    """Stable's that were slower than the edge."""
 
 
 class StableBin(Model):
@@ -50,14 +104,31 @@ class QuestionEvidence(Model):
 
     log_weights: tuple[float, ...] = ()
     """ln W, one for each alternative of the grid; empty before the first window."""
-    start_left: float = 0.7
+    start_left: float = 0.9
     """Start-time mass kept back for the first traffic and the step starts."""
-    spread_left: float = 0.3
+    spread_left: float = 0.1
     """Start-time mass kept back for the planned time."""
     log_e: float = 0.0
     """ln M, now."""
     max_log_e: float = 0.0
     """The largest ln M so far."""
+
+
+class Routing(Model):
+    """Whether the canary completes its share of the requests, in this step."""
+
+    step: int | None = None
+    """The step."""
+    weight: int = 0
+    """Its weight in percent."""
+    log_weights: tuple[float, ...] = ()
+    """ln W, one for each share that is bet on."""
+    left: float = 1.0
+    """Of the bet, what has not started."""
+    canary: int = 0
+    """Requests that the canary completed."""
+    stable: int = 0
+    """Requests that stable completed."""
 
 
 class SloEvidence(Model):
@@ -85,10 +156,32 @@ class SloEvidence(Model):
     """Stable's requests in the same windows."""
     pending: PendingWindow | None = None
     """Windows that wait for more of them."""
+    before: Dispersion = Dispersion()
+    """Stable before the canary had traffic."""
+    recent: tuple[StableShare, ...] = ()
+    """Stable's share of late, as it was before the pending windows: for the SLO itself, then by the edges beside it."""
+    compared: tuple[ComparedEdge, ...] = ()
+    """For latency compared with stable: at which edges."""
     stable_bins: tuple[StableBin, ...] = ()
     """Stable's last five minutes with traffic, oldest first."""
     questions: dict[str, QuestionEvidence] = Field(default_factory=dict)
     """Evidence of harm, by question."""
+    failures: int = 0
+    """With the rule threshold: windows in a row over the objective."""
+    fine: bool = False
+    """With the rule threshold: the last window of this step was within it."""
+    entry: int = 0
+    """The return of the traffic (0: the first) that the last judged window belongs to."""
+    reentered: bool = False
+    """Nothing since the traffic's return was judged yet."""
+    routing: Routing = Routing()
+    """Whether the canary completes its share of the requests."""
+    lane: QuestionEvidence | None = None
+    """Evidence for a retreat, since the traffic came or came back."""
+    lane_step: int | None = None
+    """The last step whose start the lane has bet on."""
+    last_stable: tuple[Tally, ...] = ()
+    """Stable's last two windows with traffic."""
 
 
 class Harm(Model):
@@ -100,6 +193,32 @@ class Harm(Model):
     """End of the window whose data did it."""
 
 
+class Alarm(Model):
+    """So much harm at once that users are taken out of the way: the window that showed it."""
+
+    slo: str
+    """Name of the SLO."""
+    at: Instant
+    """Its end."""
+    seconds: float
+    """Its length."""
+    total: int
+    """The canary's requests in it."""
+    bad: int
+    """Bad ones among them."""
+
+
+class Lane(Model):
+    """Whether users must be taken out of the way, since the traffic came or came back."""
+
+    entry: int = 0
+    """How many retreats there were before."""
+    entered_at: Instant | None = None
+    """Start of the first window since then."""
+    fired: Alarm | None = None
+    """They must."""
+
+
 class JudgeState(Model):
     """Evidence of an attempt, by SLO name."""
 
@@ -107,5 +226,7 @@ class JudgeState(Model):
     """What was counted and concluded, by SLO name."""
     max_log_e: float = 0.0
     """The largest ln M so far, M the weighted mean over all questions."""
+    lane: Lane = Lane()
+    """Whether users must be taken out of the way."""
     harm: Harm | None = None
     """Set once the evidence of harm reached the promised level."""

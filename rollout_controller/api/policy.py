@@ -32,6 +32,9 @@ class Step(Model):
     """Without a verdict for this long, `undecided.then` happens; absent: `undecided.after`."""
     min_requests: Annotated[int, Field(ge=0)] | None = None
     """Canary requests that the step needs; absent: `hold.minRequests`."""
+    probe: bool = False
+    """A first look that proves nothing: without signs of harm the next step begins after minHold, whatever is undecided. With
+    1 % for a minute an outage meets a tenth of the requests that it would meet at 10 %."""
     pause: StepPause | None = None
     """When the step is done, wait for a person; `rollouts promote` goes on."""
 
@@ -115,7 +118,14 @@ class Tolerance(Model):
 
 
 class Judge(Model):
-    """The promises about wrong decisions, per attempt (falseRollback) and per step (falsePromotion)."""
+    """The promises about wrong decisions, per attempt (falseRollback) and per step (falsePromotion); or a simple rule."""
+
+    rule: Literal["evidence", "threshold"] = "evidence"
+    """evidence: statistics that keep the promises. threshold: `failures` windows in a row over the objective; it keeps none."""
+    failures: Annotated[int, Field(ge=1, le=100)] = 3
+    """For threshold: windows in a row over the objective that are harm."""
+    window: Duration = 60.0
+    """For threshold: length of a window, at least that of the reader's."""
 
     false_rollback: Percent = 0.01
     """At most this share of the attempts with a version that meets its objectives is rolled back."""
@@ -123,12 +133,16 @@ class Judge(Model):
     """At most this chance, at each step, to go on early with a version that misses an objective."""
     tolerance: Tolerance = Tolerance()
     """Twice the longest hiccup that must be survived: harm is found a little later than this."""
+    batch_size: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Requests that fail together at most, as those of one batch do; absent: 4."""
 
     @model_validator(mode="after")
     def _possible(self) -> Judge:
         for name, share in (("falseRollback", self.false_rollback), ("falsePromotion", self.false_promotion)):
             if not 0 < share < 0.5:
                 raise ValueError(f"{name} of {share * 100:g}%|more than 0% and less than 50%")
+        if self.window < 1:
+            raise ValueError("window under 1s|at least 1s, and no shorter than the windows that are read")
         if min(self.tolerance.errors, self.tolerance.latency) < 1:
             raise ValueError("tolerance under 1s|at least 1s; twice the longest hiccup that must be survived")
         return self
@@ -149,16 +163,16 @@ class Retreat(Model):
     """Users out of the way first, the version judged later."""
 
     cool_down: Duration = 60.0
-    """The canary stays without traffic this long."""
+    """The canary stays without traffic this long, then it gets the same weight again."""
     strikes: Annotated[int, Field(ge=1, le=10)] = 3
-    """So many retreats in one attempt are a rollback."""
+    """So many retreats in a row, each as soon as the users were back, are a rollback."""
 
 
 class CompareToStable(Model):
-    """Relative test against stable on the same SLIs."""
+    """Relative test against stable on the same SLIs: finds what is worse than before though still within the objective."""
 
     tolerance: Percent = 0.10
-    """The canary may be worse than stable by this share."""
+    """The canary may have this much more of bad requests than stable: 10% means 1.1 times as many."""
 
 
 class Undecided(Model):
@@ -209,9 +223,9 @@ class PolicySpec(Model):
     judge: Judge = Judge()
     """How sure the controller must be before it decides."""
     compare_to_stable: CompareToStable | None = None
-    """Relative test against stable on the same SLIs. Not part of this version yet: leave it out."""
-    retreat: Retreat | Literal["off"] = "off"
-    """Users out of the way on sudden strong harm, the version judged later. Not part of this version yet: off."""
+    """Relative test against stable on the same SLIs; absent: the objectives alone decide."""
+    retreat: Retreat | Literal["off"] = Retreat()
+    """Users out of the way on sudden strong harm, the version judged later; or `off`."""
     undecided: Undecided = Undecided()
     """What happens when the evidence does not decide in time."""
     unknown: UnknownRule = UnknownRule()
@@ -227,20 +241,6 @@ class PolicySpec(Model):
     @classmethod
     def _yaml_reads_off_as_false(cls, value: Any) -> Any:
         return "off" if value is False else value
-
-    @field_validator("retreat")
-    @classmethod
-    def _no_retreat_yet(cls, value: Retreat | Literal["off"]) -> Retreat | Literal["off"]:
-        if value != "off":
-            raise ValueError("a retreat is not part of this version yet|leave it out, or write 'off'")
-        return value
-
-    @field_validator("compare_to_stable")
-    @classmethod
-    def _no_comparison_yet(cls, value: CompareToStable | None) -> CompareToStable | None:
-        if value is not None:
-            raise ValueError("the comparison to stable is not part of this version yet|leave it out")
-        return value
 
     @field_validator("steps")
     @classmethod
@@ -274,11 +274,15 @@ class PolicySpec(Model):
 
     def max_hold(self, step: Step) -> float:
         """Seconds after which an undecided step does what `undecided.then` says."""
-        return self.undecided.after if step.max_hold is None else step.max_hold
+        if step.max_hold is None:
+            return self.min_hold(step) if step.probe else self.undecided.after
+        return step.max_hold
 
     def min_requests(self, step: Step) -> int:
         """Canary requests that a step needs."""
-        return self.hold.min_requests if step.min_requests is None else step.min_requests
+        if step.min_requests is None:
+            return 0 if step.probe else self.hold.min_requests
+        return step.min_requests
 
 
 class RolloutPolicy(Model):

@@ -197,6 +197,18 @@ class Attempt(Model):
     """End of the newest window that was judged."""
     requests_before_step: int = 0
     """Canary requests of the attempt when this step began."""
+    retreats: int = 0
+    """How often users were taken out of the way."""
+    strikes: int = 0
+    """How often in a row the harm was there as soon as the users were."""
+    back_to: int | None = None
+    """In Retreated: the weight that is tried again."""
+    returns_at: Instant | None = None
+    """In Retreated: when."""
+    left_at: Instant | None = None
+    """When users were last taken out of the way in this step."""
+    held_before: float = 0.0
+    """Seconds of this step before that: its clock stands still while they are."""
     ending: Outcome | None = None
     """While traffic is being taken off: how the attempt ends when it is."""
     pause_ends_at: Instant | None = None

@@ -24,8 +24,8 @@ from rollout_controller.core.observation import (
 )
 from rollout_controller.slo.sources import Sources, check_policy
 
-BEFORE_S = 300.0
-"""Stable is watched from this long before the attempt: a stable that misses its objective already must be known."""
+BEFORE_S = 600.0
+"""Stable is watched from this long before the attempt: whether it misses its objective already, and how much its counts vary."""
 
 
 _MARK_TYPES = {field.name: {"int": int, "str": str}[str(field.type)] for field in fields(Mark)}

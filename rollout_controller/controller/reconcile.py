@@ -144,7 +144,10 @@ class Reconciler:
             return self._in_spite_of(key, document, error)
         if memory is None:
             return Memory(document, rollout, rollout.status)
-        status = memory.status if _same_status(memory, document) else rollout.status
+        status = rollout.status
+        if _same_status(memory, document):  # as we wrote it: a server with older definitions drops what it does not know
+            status = memory.status
+            rollout = rollout.model_copy(update={"status": memory.rollout.status})
         changed = changed_under_way(memory.rollout.spec, rollout.spec) if status.attempt is not None else None
         if changed is not None and status.attempt is not None:
             problem = explain.spec_held(changed, status.attempt.version)

@@ -45,6 +45,7 @@ class _Known:
     outcomes: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
     unknown_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     drifts: int = 0
+    retreats: int = 0
     rollback: _Histogram | None = None
     durations: dict[str, _Histogram] = field(default_factory=dict)
 
@@ -70,6 +71,7 @@ class RolloutMetrics(Collector):
                 known = self._known[key] = _Known(status, now)
             else:
                 _count_unknown(known, now)
+                known.retreats += _new_retreats(known.status, status)
             for attempt in status.attempts:
                 if attempt.ended_at >= self.counts_from:
                     _count_end(known, attempt)
@@ -100,6 +102,13 @@ class RolloutMetrics(Collector):
         """Every metric, from one moment."""
         with self._lock:
             yield from tuple(_families(sorted(self._known.items(), key=lambda item: item[0])))
+
+
+def _new_retreats(before: RolloutStatus, status: RolloutStatus) -> int:
+    if status.attempt is None:
+        return 0
+    same = before.attempt is not None and before.attempt.id == status.attempt.id
+    return max(status.attempt.retreats - (before.attempt.retreats if same and before.attempt else 0), 0)
 
 
 def _count_unknown(known: _Known, now: float) -> None:
@@ -169,6 +178,10 @@ def _drift(known: _Known) -> Samples:
     yield [], known.drifts
 
 
+def _retreats(known: _Known) -> Samples:
+    yield [], known.retreats
+
+
 def _unknown(known: _Known) -> Samples:
     for reason, seconds in known.unknown_s.items():
         yield [reason], seconds
@@ -195,6 +208,7 @@ _GAUGES: tuple[tuple[str, str, list[str], Callable[[_Known], Samples]], ...] = (
 _COUNTERS: tuple[tuple[str, str, list[str], Callable[[_Known], Samples]], ...] = (
     ("rollout_attempts_total", "Attempts that ended", ["outcome", "reason"], _attempts),
     ("rollout_drift_total", "Times the route's weights were not the ones we wrote", [], _drift),
+    ("rollout_retreats_total", "Times users were taken out of the way of a canary that was not yet judged", [], _retreats),
     ("rollout_unknown_seconds_total", "Seconds of attempts in which an SLO could not be judged", ["reason"], _unknown),
 )
 _HISTOGRAMS: tuple[tuple[str, str, list[str], Callable[[_Known], Bars]], ...] = (

@@ -15,6 +15,7 @@ from rollout_controller.core.phases.always import after, before, unfit
 from rollout_controller.core.phases.leaving import promote, roll_back
 from rollout_controller.core.phases.preparing import prepare
 from rollout_controller.core.phases.resting import rest
+from rollout_controller.core.phases.retreated import wait
 from rollout_controller.core.phases.traffic import hold, progress
 from rollout_controller.core.plan import Plan
 from rollout_controller.core.turn import Decision, Turn, finish, refresh_due
@@ -28,7 +29,7 @@ HANDLERS: dict[Phase, Callable[[Turn], Decision]] = {
     Phase.PREPARING: prepare,
     Phase.PROGRESSING: progress,
     Phase.PAUSED: hold,
-    Phase.RETREATED: hold,
+    Phase.RETREATED: wait,
     Phase.PROMOTING: promote,
     Phase.ROLLING_BACK: roll_back,
 }

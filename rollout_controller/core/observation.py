@@ -33,6 +33,14 @@ class Counts(NamedTuple):
         return Counts(self.total + other.total, self.bad + other.bad)
 
 
+class Slower(NamedTuple):
+    """Requests of a window that took longer than a bucket edge beside the SLO's own."""
+
+    edge_ms: float
+    canary: int
+    stable: int
+
+
 class Window(NamedTuple):
     """Counts of both slots of a rollout in (start, end], seconds since 1970."""
 
@@ -40,11 +48,13 @@ class Window(NamedTuple):
     end: float
     canary: Counts
     stable: Counts
+    slower: tuple[Slower, ...] = ()
+    """For latency that is compared with stable."""
 
     def to_milliseconds(self) -> Window:
         """The same with whole milliseconds, as status keeps them."""
         start, end = round(self.start, 3), round(self.end, 3)
-        return self if (start, end) == (self.start, self.end) else Window(start, end, self.canary, self.stable)
+        return self if (start, end) == (self.start, self.end) else self._replace(start=start, end=end)
 
 
 @dataclass(frozen=True)
@@ -126,6 +136,10 @@ class Mark:
     sentence: str = ""
     ending: str = ""
     """In a rollback: how the attempt ends."""
+    retreats: int = 0
+    """How often users were taken out of the way in this attempt."""
+    strikes: int = 0
+    """How often in a row harm was there as soon as the users were."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ class Event(StrEnum):
     TRAFFIC_OFF_SUPERSEDED = "no traffic is left on the canary: another version is asked for"
     RETREAT = "users out of the way, the version is judged later"
     RETURN = "the cool-down is over"
+    RETURN_PAUSED = "the cool-down is over, and it was paused before"
     PAUSE = "a person or the policy pauses"
     RESUME = "the pause ends"
     BLOCKED = "something only a person can mend is in the way"
@@ -53,7 +54,9 @@ TRANSITIONS: dict[tuple[Phase, Event], Phase] = {
     (Phase.PROGRESSING, Event.PAUSE): Phase.PAUSED,
     (Phase.PAUSED, Event.RESUME): Phase.PROGRESSING,
     (Phase.PROGRESSING, Event.RETREAT): Phase.RETREATED,
+    (Phase.PAUSED, Event.RETREAT): Phase.RETREATED,
     (Phase.RETREATED, Event.RETURN): Phase.PROGRESSING,
+    (Phase.RETREATED, Event.RETURN_PAUSED): Phase.PAUSED,
 }
 
 

@@ -189,17 +189,12 @@ ROLLOUT_RULES: Mapping[Place, tuple[Rule, ...]] = {
     ),
 }
 
-NOT_YET: Mapping[Place, str] = {
-    (PolicySpec, "compareToStable"): "the comparison to stable is not part of this version yet; leave it out",
-}
-"""Fields that `api` refuses for now, whatever is in them. A test fails when it no longer does."""
-
 UNTYPED: Mapping[Place, Raw] = {
-    (PolicySpec, "retreat"): {"enum": ["off", False]},
+    (PolicySpec, "retreat"): {},
 }
 """Fields that may be a map or a word, which no structural schema can say: the API server keeps them as they are.
 
-What may stand there is in their enum; to YAML 1.1, which kubectl reads, `off` is false. A retreat is not part of this version.
+(To YAML 1.1, which kubectl reads, `off` is false.)
 """
 
 LIST_KEYS: Mapping[Place, str] = {
@@ -215,5 +210,4 @@ MOST: Mapping[Place, int] = {(RolloutSpec, "slots"): 8}
 
 def rules_at(place: Place) -> tuple[Rule, ...]:
     """All rules of a place."""
-    not_yet = (Rule("false", NOT_YET[place]),) if place in NOT_YET else ()
-    return (*POLICY_RULES.get(place, ()), *ROLLOUT_RULES.get(place, ()), *not_yet)
+    return (*POLICY_RULES.get(place, ()), *ROLLOUT_RULES.get(place, ()))

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from rollout_controller.api.meta import Key
-from rollout_controller.core.observation import GaugeReading, SliReading, Unknown
+from rollout_controller.core.observation import GaugeReading, SliReading, Unknown, Window
 from rollout_controller.slo.batch import Batch, CountBatch, Fetched, GaugeBatch, PrometheusApi
 from rollout_controller.slo.decode import ABSENT, BAD, NO_BASELINE, PodValue, counter
 from rollout_controller.slo.sources import CountSource, GaugeSource, Identity, Sources
 from rollout_controller.slo.wants import Question, Want
-from rollout_controller.slo.windows import NEVER, Ring, missing_for, newest_fault, pair
+from rollout_controller.slo.windows import NEVER, Ring, missing_for, newest_fault, pair, with_edges
 
 PATIENCE: Final = 3
 """Windows without data until that is a problem."""
@@ -64,6 +64,11 @@ class _Gauge:
 _TrackKey = tuple[Question, Identity]
 _Place = tuple[str, str, bool]
 """Source, kind, and whether it is about windows that were missed: what fails and is tried again by itself."""
+
+
+def _places(want: Want) -> list[_TrackKey]:
+    """All that a want needs to be read."""
+    return [(question, identity) for question in (want.question, *want.beside) for identity in want.identities.values()]
 
 
 def _place(batch: CountBatch | GaugeBatch) -> _Place:
@@ -118,8 +123,8 @@ class SliReader:
             now = math.floor(self._clock() / self.window_s + _EPS)
             start = now if since is None else min(max(math.ceil(since / self.window_s - _EPS), now - self._backfill), now)
             for want in wants:
-                for identity in want.identities.values():
-                    self._use(key, want.question, identity, start)
+                for question, identity in _places(want):
+                    self._use(key, question, identity, start)
 
     def _use(self, key: Key, question: Question, identity: Identity, start: int) -> None:
         place = (question, identity)
@@ -138,8 +143,7 @@ class SliReader:
 
     def _drop(self, key: Key) -> None:
         for want in self._wants.pop(key, {}).values():
-            for identity in want.identities.values():
-                place = (want.question, identity)
+            for place in _places(want):
                 holder = self._gauges.get(place) or self._tracks.get(place)
                 if holder is not None:
                     holder.users.discard(key)
@@ -285,8 +289,18 @@ class SliReader:
                 return SliReading(problem=Unknown("not-read-yet", f"{name} is not read yet"))
             canary, stable = self._rings(want, canary_slot)
             after = canary.first - 1 if since is None else math.ceil(since / self.window_s - _EPS)
-            paired = pair(canary, stable, self.window_s, after)
-            return SliReading(windows=paired.windows, problem=self._problem(want, canary, stable, canary_slot))
+            windows = pair(canary, stable, self.window_s, after).windows
+            if want.beside:
+                windows = with_edges(windows, self._beside(want, canary_slot, after))
+            return SliReading(windows=windows, problem=self._problem(want, canary, stable, canary_slot))
+
+    def _beside(self, want: Want, canary_slot: str, after: int) -> dict[float, tuple[Window, ...]]:
+        """The windows at the edges beside the want's own."""
+        found = {}
+        for question in want.beside:
+            canary, stable = self._rings(replace(want, question=question), canary_slot)
+            found[question.edge_ms] = pair(canary, stable, self.window_s, after).windows
+        return found
 
     def _rings(self, want: Want, canary_slot: str) -> tuple[Ring, Ring]:
         canary = self._tracks[want.question, want.identities[canary_slot]].ring

@@ -8,7 +8,10 @@ from typing import Literal, NamedTuple
 
 from rollout_controller.api.policy import RolloutPolicy
 from rollout_controller.api.rollout import TritonRollout
-from rollout_controller.slo.sources import Identity, Sources, limit_ms
+from rollout_controller.slo.sources import CountSource, Identity, Source, Sources, limit_ms
+
+BELOW, ABOVE = 2, 1
+"""Edges beside the objective's at which latency is compared with stable."""
 
 
 class Question(NamedTuple):
@@ -31,6 +34,8 @@ class Want:
     question: Question
     identities: Mapping[str, Identity]
     """By slot name."""
+    beside: tuple[Question, ...] = ()
+    """The same question at the edges beside its own, for the comparison with stable; the same query reads them all."""
 
 
 def wants_of(rollout: TritonRollout, policy: RolloutPolicy, sources: Sources) -> tuple[Want, ...]:
@@ -39,17 +44,28 @@ def wants_of(rollout: TritonRollout, policy: RolloutPolicy, sources: Sources) ->
     Raises:
         KeyError: a source that is not there.
     """
-    wants = []
+    wants: list[tuple[str, Question, tuple[Question, ...]]] = []
     for slo in policy.spec.slos:
+        beside: tuple[Question, ...] = ()
         if slo.error_rate is not None:
             question = Question(slo.source, "errors", codes=tuple(sorted(slo.error_rate.codes)))
         else:
             assert slo.latency is not None
             question = Question(slo.source, "latency", edge_ms=limit_ms(slo.latency.max))
-        wants.append((slo.name, question))
-    wants += [(guard.name, Question(guard.source, "gauge")) for guard in policy.spec.guards]
+            if policy.spec.compare_to_stable is not None:
+                beside = tuple(question._replace(edge_ms=edge) for edge in edges_beside(sources[slo.source], question.edge_ms))
+        wants.append((slo.name, question, beside))
+    wants += [(guard.name, Question(guard.source, "gauge"), ()) for guard in policy.spec.guards]
     namespace = rollout.metadata.namespace
     return tuple(
-        Want(name, q, {slot: sources[q.source].identify(spec, namespace) for slot, spec in rollout.spec.slots.items()})
-        for name, q in wants
+        Want(name, q, {slot: sources[q.source].identify(spec, namespace) for slot, spec in rollout.spec.slots.items()}, beside)
+        for name, q, beside in wants
     )
+
+
+def edges_beside(source: Source, edge_ms: float) -> tuple[float, ...]:
+    """The two edges below the objective's and the one above: a canary that is a little slower shows there first."""
+    assert isinstance(source, CountSource)
+    assert source.latency is not None
+    edges = source.latency.edges_ms
+    return (*[edge for edge in edges if edge < edge_ms][-BELOW:], *[edge for edge in edges if edge > edge_ms][:ABOVE])

@@ -15,10 +15,11 @@ Windows are numbered by their end: window k is (k-1)W < t <= kW. What an absent 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rollout_controller.core.observation import Counts, Window
+from rollout_controller.core.observation import Counts, Slower, Window
 from rollout_controller.slo.decode import ABSENT, BAD, NO_BASELINE, Pair
 
 UNREAD: Final = -4
@@ -111,6 +112,17 @@ def pair(canary: Ring, stable: Ring, window_s: float, after: int) -> Paired:
         elif canary.unseen(k):
             start = k
     return Paired(tuple(windows), dropped)
+
+
+def with_edges(windows: Sequence[Window], beside: Mapping[float, Sequence[Window]]) -> tuple[Window, ...]:
+    """The windows with what is slower than the edges beside their own; an edge that has no such window is left out of it."""
+    by_span = [(edge, {(w.start, w.end, w.canary.total, w.stable.total): w for w in there}) for edge, there in beside.items()]
+    found = []
+    for window in windows:
+        span = (window.start, window.end, window.canary.total, window.stable.total)
+        same = [(edge, there[span]) for edge, there in by_span if span in there]
+        found.append(window._replace(slower=tuple([Slower(edge, w.canary.bad, w.stable.bad) for edge, w in same])))
+    return tuple(found)
 
 
 def missing_for(canary: Ring, stable: Ring, horizon: int, at_most: int) -> int:

@@ -23,6 +23,7 @@ from tests.support.traffic import BLUE, GREEN, ask, infer
 pytestmark = pytest.mark.lab
 
 UP = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in what a shell runs behind it
     "import sys, time; from pathlib import Path; from rollout_controller.lab.lab import Lab\n"
     "lab = Lab(Path(sys.argv[1]), lambda line: print(line, flush=True))\n"
     "lab.up(detached=sys.argv[2] == 'detached')\n"

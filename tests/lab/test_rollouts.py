@@ -107,6 +107,7 @@ def test_what_it_exports(service: Service) -> None:
         "rollout_attempts_total",
         "rollout_rollback_seconds_bucket",
         "rollout_drift_total",
+        "rollout_retreats_total",
     ):
         assert f"\n{name}" in text, name
     assert service.get(f"http://127.0.0.1:{service.info.controller_port}/healthz")[0] == 200

@@ -116,12 +116,7 @@ BAD = (
         judge={"tolerance": {"errors": "500ms"}},
     ),
     _policy("spec.drift.then", 'supported values: "Restore", "Pause", "Abort"', drift={"then": "Ignore"}),
-    _policy("spec.retreat", 'supported values: "off", "false"', retreat={"coolDown": "60s"}),
-    _policy(
-        "spec.compareToStable",
-        "the comparison to stable is not part of this version yet; leave it out",
-        compareToStable={"tolerance": "10%"},
-    ),
+    _policy("spec.compareToStable.tolerance", PERCENT, compareToStable={"tolerance": "0.1"}),
     _rollout("spec.slots", TWO_SLOTS, slots={"blue": {"host": "a"}}),
     _rollout("spec.slots", TWO_SLOTS, slots={"blue": {"host": "a"}, "green": {"host": "b"}, "red": {"host": "c"}}),
     _rollout(

@@ -135,7 +135,7 @@ def documents(namespace: str, name: str) -> tuple[Raw, Raw]:
 
 
 def rules(namespace: str, tolerance: Mapping[str, str]) -> Raw:
-    """Errors and latency; a first step that lasts until it is ended by harm or by a person."""
+    """Errors and latency; a first step that lasts until it is ended by harm, without a retreat before it, or by a person."""
     made = policy(namespace)
     latency = {"name": "latency", "source": "envoy", "latency": {"quantile": 0.95, "max": "100ms"}}
     made["spec"] |= {
@@ -144,6 +144,7 @@ def rules(namespace: str, tolerance: Mapping[str, str]) -> Raw:
         "hold": {"min": "20m", "minRequests": 30, "timeout": "1h"},
         "undecided": {"after": "30m"},
         "judge": {"tolerance": dict(tolerance)},
+        "retreat": "off",
     }
     return made
 

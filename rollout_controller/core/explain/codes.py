@@ -50,6 +50,8 @@ class Code(StrEnum):
     BOTH_MISS = "BothMissObjective"
     SIGNS_OF_HARM = "SignsOfHarm"
     WAITING_FOR_PODS = "WaitingForPods"
+    RETREAT = "Retreat"
+    RETURNED = "Returned"
     # pauses
     NO_CAPACITY = "NoCapacity"
     PAUSED = "Paused"
@@ -63,6 +65,7 @@ class Code(StrEnum):
     ROLLED_BACK = "RolledBack"
     ERRORS_VIOLATED = "ErrorsViolated"
     LATENCY_VIOLATED = "LatencyViolated"
+    HARM_CAME_BACK = "HarmCameBack"
     GUARD_OVER = "GuardOver"
     CANARY_LOST = "CanaryLost"
     BLIND_TOO_LONG = "BlindTooLong"

@@ -33,6 +33,26 @@ def violated(verdict: Verdict) -> str:
     return f"{measured(verdict)}{allowed}{_stable(verdict)}: false alarm at most {percent_at_most(verdict.false_alarm)}"
 
 
+def worse(verdict: Verdict, ratio: float) -> str:
+    """The evidence of harm against stable reached the promised level."""
+    more = f", more than {ratio:g} times as much"
+    return f"{measured(verdict)}{_stable(verdict)}{more}: false alarm at most {percent_at_most(verdict.false_alarm)}"
+
+
+def over(verdict: Verdict, windows: int, seconds: float) -> str:
+    """So many windows in a row over the objective (the rule threshold)."""
+    row = f"{windows} windows of {seconds:g} s in a row" if windows > 1 else f"one window of {seconds:g} s"
+    return f"{measured(verdict)}{_stable(verdict)}, {_at_most(verdict)}: {row} over the limit"
+
+
+def so_far(verdict: Verdict, windows: int) -> str:
+    """Not yet so many of them."""
+    if verdict.requests == 0:
+        return "no requests to the canary yet"
+    row = f"{windows} window{'s' if windows > 1 else ''} in a row over the limit" if windows else "no whole window yet"
+    return f"{measured(verdict)}, {_at_most(verdict)}: {row}"
+
+
 def satisfied(verdict: Verdict, next_weight: int) -> str:
     """Healthy enough for the next weight."""
     return f"{measured(verdict)}, {_at_most(verdict)}: fine for {next_weight} % of the traffic"

@@ -10,16 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 
-from rollout_controller.api.evidence import Harm, JudgeState
+from rollout_controller.api.evidence import Alarm, Harm, JudgeState, Lane, QuestionEvidence
 from rollout_controller.api.meta import evolve
 from rollout_controller.api.policy import PolicySpec
 from rollout_controller.api.status import Verdict
+from rollout_controller.core.judge import lane
 from rollout_controller.core.judge.mixture import log_add
 from rollout_controller.core.judge.slo import SloJudge
 from rollout_controller.core.judge.step import StepView
 from rollout_controller.core.judge.terms import terms_of
 from rollout_controller.core.judge.verdicts import verdict_on
-from rollout_controller.core.observation import SliReading
+from rollout_controller.core.observation import SliReading, Window
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Assessment:
     """The blamed one, when the evidence has ever reached 1/alpha in this attempt."""
     harm_at: float | None
     """End of the window whose data did it."""
+
+    @property
+    def alarm(self) -> Alarm | None:
+        """Users must be taken out of the way now."""
+        return self.state.lane.fired
 
 
 def assess(
@@ -53,15 +59,17 @@ def assess(
     """
     before, step = state or JudgeState(), step.to_milliseconds()
     judges = [SloJudge(terms, before.slos.get(terms.name)) for terms in terms_of(policy)]
+    watch = LaneWatch(before.lane, judges, step)
     log_threshold = -log(policy.judge.false_rollback)
     max_log_e, harm = before.max_log_e, before.harm
-    for at in _judged(judges, readings, step):
+    for at in _judged(judges, readings, step, watch):
         log_e = _log_combined(judges)
         max_log_e = max(max_log_e, log_e)
-        if harm is None and log_e >= log_threshold:
-            harm = Harm(slo=max(judges, key=_log_blame).terms.name, at=at)
+        over = next((judge for judge in judges if judge.over), None)
+        if harm is None and (log_e >= log_threshold or over is not None):
+            harm = Harm(slo=(over or max(judges, key=_log_blame)).terms.name, at=at)
     slos = {judge.terms.name: judge.evidence() for judge in judges}
-    after = evolve(before, slos=slos, max_log_e=max_log_e, harm=harm)
+    after = evolve(before, slos=slos, max_log_e=max_log_e, harm=harm, lane=watch.memory)
     words = {verdict.slo: verdict for verdict in said}
     verdicts = tuple(
         [
@@ -72,7 +80,7 @@ def assess(
                 state=after,
                 reading=readings.get(judge.terms.name),
                 now=now,
-                said=_same_question(words.get(judge.terms.name), judge),
+                said=_same_subject(words.get(judge.terms.name), judge),
             )
             for judge in judges
         ]
@@ -81,7 +89,28 @@ def assess(
     return Assessment(after, verdicts, blamed, harm.at if harm is not None and blamed is not None else None)
 
 
-def _judged(judges: list[SloJudge], readings: Mapping[str, SliReading], step: StepView) -> Iterator[float]:
+class LaneWatch:
+    """A working copy of the lane's memory, looked at after every window."""
+
+    def __init__(self, memory: Lane, judges: list[SloJudge], step: StepView) -> None:
+        self.memory, self._judges = lane.at_entry(memory, step), judges
+        if self.memory is not memory:
+            for judge in judges:
+                judge.lane = None
+
+    def look(self, judge: SloJudge, window: Window, before: QuestionEvidence | None) -> None:
+        """Whether users must go, now that `judge` has taken in `window`; `before`: its lane as it was."""
+        if judge.lane is before:
+            return
+        entered_at = self.memory.entered_at
+        fired = None
+        if lane.log_mean([each.lane for each in self._judges]) >= lane.THRESHOLD:
+            fired = lane.alarm(judge.terms.name, window)
+        if fired is not None or entered_at is None:
+            self.memory = evolve(self.memory, entered_at=window.start if entered_at is None else entered_at, fired=fired)
+
+
+def _judged(judges: list[SloJudge], readings: Mapping[str, SliReading], step: StepView, watch: LaneWatch) -> Iterator[float]:
     """Take in all windows in the order of time; after each piece of evidence, the end of the window that gave it."""
     windows = [
         (window.to_milliseconds(), judge)
@@ -94,13 +123,16 @@ def _judged(judges: list[SloJudge], readings: Mapping[str, SliReading], step: St
         if judge.is_new(window):
             if (at := judge.close(window, step)) is not None:
                 yield at
-            if (at := judge.take(window, step)) is not None:
+            lane_before = judge.lane
+            at = judge.take(window, step, alarmed=watch.memory.fired is not None)
+            watch.look(judge, window, lane_before)
+            if at is not None:
                 yield at
 
 
-def _same_question(said: Verdict | None, judge: SloJudge) -> Verdict | None:
+def _same_subject(said: Verdict | None, judge: SloJudge) -> Verdict | None:
     """Words are kept while the policy asks what it asked when they were said."""
-    same = said is not None and (said.objective, said.limit_ms, said.kind) == judge.terms.asked
+    same = said is not None and (said.objective, said.limit_ms, said.kind) == judge.terms.subject
     return said if same else None
 
 
@@ -108,8 +140,7 @@ def _log_combined(judges: list[SloJudge]) -> float:
     """Ln M."""
     total: float | None = None
     for judge in judges:
-        for answer in judge.answers.values():
-            part = judge.terms.log_weight + answer.log_e
+        for part in judge.log_parts():
             total = part if total is None else log_add(total, part)
     assert total is not None
     return total
@@ -117,4 +148,4 @@ def _log_combined(judges: list[SloJudge]) -> float:
 
 def _log_blame(judge: SloJudge) -> float:
     """Ln of the SLO's largest w_m M_m."""
-    return judge.terms.log_weight + judge.log_e
+    return max(judge.log_parts())

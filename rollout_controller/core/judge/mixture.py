@@ -1,48 +1,81 @@
 """The evidence process of one question: harm may start at any time, so the bet is spread over start times (judge.md).
 
-Per alternative W_k = (W_{k-1} + pi_k) exp(l_k), with pi_k the share of the bet that starts at window k;
-M_k = mean of W_k over the grid + what has not started yet. Under the null hypothesis M is a supermartingale that begins at 1.
+Per alternative W_k = (W_{k-1} + pi_k) exp(l_k), with pi_k the share of the bet that starts at window k; M_k = mean of W_k over
+the grid, weighted by the bet's shares of the alternatives, + what has not started yet. Under the null hypothesis M is a
+supermartingale that begins at 1. ln W is rounded to a millionth: short to write, and far below what is said.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import exp, log, log1p
 
 from rollout_controller.api.evidence import QuestionEvidence
 from rollout_controller.api.meta import evolve
 
-FIRST_TRAFFIC = 0.4
-LATER_STEPS = 0.3
-"""Shared by the starts of all steps after the first."""
-PLANNED_TIME = 0.3
-"""Uniform over the planned time of the attempt."""
+_DIGITS = 6
 
 
-def start_mass(evidence: QuestionEvidence, *, new_step: bool, steps: int) -> float:
+@dataclass(frozen=True)
+class Masses:
+    """How the bet is spread over when harm starts; the shares sum to 1."""
+
+    first: float
+    """With the first traffic, or with the traffic's return."""
+    later: float
+    """Shared by the starts of all steps after the first."""
+    planned: float
+    """Uniform over the planned time of the attempt."""
+
+    def none_spent(self) -> QuestionEvidence:
+        """The evidence before the first window."""
+        return QuestionEvidence(start_left=self.first + self.later, spread_left=self.planned)
+
+
+SLOW = Masses(first=0.7, later=0.2, planned=0.1)
+"""For the verdict: most versions that hurt do so at once."""
+LANE = Masses(first=0.4, later=0.3, planned=0.3)
+"""For the retreat: what is that bad often comes out of the blue."""
+REENTRY = 0.025
+"""For the verdict: the share of the bet on harm that starts with the traffic's return after a retreat."""
+
+
+def start_mass(
+    evidence: QuestionEvidence, *, new_step: bool, steps: int, masses: Masses = SLOW, reentered: bool = False
+) -> float:
     """The share of the bet on "harm starts with this window, because traffic or a step starts here".
 
     With a single step nothing is kept back for later ones.
     """
     if not evidence.log_weights:
-        return FIRST_TRAFFIC if steps > 1 else evidence.start_left
-    return min(LATER_STEPS / (steps - 1), evidence.start_left) if new_step and steps > 1 else 0.0
+        return min(masses.first, evidence.start_left) if steps > 1 else evidence.start_left
+    if new_step and steps > 1:
+        return min(masses.later / (steps - 1), evidence.start_left)
+    return min(REENTRY, evidence.start_left) if reentered else 0.0
 
 
-def spread_mass(evidence: QuestionEvidence, seconds: float, planned_s: float) -> float:
+def spread_mass(evidence: QuestionEvidence, seconds: float, planned_s: float, masses: Masses = SLOW) -> float:
     """The share of the bet on "harm starts with this window, for no reason that we know"."""
-    return min(PLANNED_TIME * seconds / max(planned_s, seconds), evidence.spread_left)
+    return min(masses.planned * seconds / max(planned_s, seconds), evidence.spread_left)
 
 
-def grow(evidence: QuestionEvidence, increments: Sequence[float], *, start: float, spread: float) -> QuestionEvidence:
-    """Take in one window: `increments` are its 20 log likelihood ratios, `start` and `spread` the mass that starts with it."""
+def grow(
+    evidence: QuestionEvidence, increments: Sequence[float], priors: Sequence[float], *, start: float, spread: float
+) -> QuestionEvidence:
+    """Take in one window: `increments` are its log likelihood ratios, one for each alternative, `priors` their shares of the bet.
+
+    `start` and `spread`: the mass that starts with it.
+    """
     weights = _add_mass(evidence.log_weights, start + spread, len(increments))
-    weights = [weight + increment for weight, increment in zip(weights, increments, strict=True)]
-    start_left, spread_left = max(evidence.start_left - start, 0.0), max(evidence.spread_left - spread, 0.0)
+    weights = [round(weight + increment, _DIGITS) for weight, increment in zip(weights, increments, strict=True)]
+    start_left = round(max(evidence.start_left - start, 0.0), 12)
+    spread_left = round(max(evidence.spread_left - spread, 0.0), 12)
     top = max(weights)
-    log_e = top + log(sum([exp(weight - top) for weight in weights]) / len(weights))
+    log_e = top + log(sum([prior * exp(weight - top) for prior, weight in zip(priors, weights, strict=True)]))
     if start_left + spread_left > 0:
         log_e = log_add(log_e, log(start_left + spread_left))
+    log_e = round(log_e, _DIGITS)
     return evolve(
         evidence,
         log_weights=tuple(weights),

@@ -6,12 +6,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import exp, log, log1p
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from rollout_controller.core.observation import Counts
 
-GRID = 20
-"""Alternatives of each question."""
+GRID = 7
+"""Alternatives of each question: ten find nothing sooner (docs/judge.md), and cost half as much again."""
+PRIORS = tuple((2 * GRID - i) / (GRID * (3 * GRID + 1) / 2) for i in range(GRID))
+"""Their shares of the bet: more on small effects, which are the hard ones. On the largest still half as much as on the smallest,
+so that an outage is found from five requests."""
+_SMALLEST = 1.3
+"""Harm that is less than this times the allowed share is not looked for."""
+_SURE = 0.99
+_STEEPEST = 200.0
+"""Largest ratio of odds that is compared."""
+_TOO_BAD = 0.95
+"""While a canary that is no worse than stable may be this bad, nothing can be said of it."""
+_SEARCH = 60
+_NEAR = 0.02
+"""Of stable's share: so exactly is the nearest point looked for."""
+
+
+class Arms(NamedTuple):
+    """One window, and what was known of stable before it."""
+
+    canary: Counts
+    stable: Counts
+    share: float
+    """Stable's bad share of late: from earlier windows only."""
 
 
 class Question(Protocol):
@@ -25,8 +47,8 @@ class Question(Protocol):
     def needs_good_stable(self) -> bool:
         """Whether it is ignored while stable itself misses the objective: true where stable is not compared with."""
 
-    def log_likelihoods(self, canary: Counts, stable: Counts) -> Sequence[float]:
-        """Log likelihood ratio of each of the 20 alternatives to the null, for one window.
+    def log_likelihoods(self, arms: Arms) -> Sequence[float]:
+        """Log likelihood ratio of each of the alternatives to the null, for one window.
 
         The exponentials must be at most 1 in the mean wherever the null hypothesis is true.
         """
@@ -40,17 +62,87 @@ class AbsoluteQuestion:
     name: str = "absolute"
     needs_good_stable: bool = True
 
-    def log_likelihoods(self, canary: Counts, stable: Counts) -> Sequence[float]:  # noqa: ARG002  (compared with the objective only)
+    def log_likelihoods(self, arms: Arms) -> Sequence[float]:
+        canary = arms.canary
         bad, good = canary.bad, canary.total - canary.bad
-        return [bad * of_bad + good * of_good for of_bad, of_good in _log_ratios(self.objective)]
+        return [bad * of_bad + good * of_good for of_bad, of_good in log_ratios(self.objective)]
+
+
+@dataclass(frozen=True)
+class RelativeQuestion:
+    """H0: the canary's bad share is at most `ratio` times stable's plus `margin` in every window; both may drift.
+
+    The alternative: stable as of late, the canary's odds theta times what it may have at most. It is compared with the nearest
+    (p_c, p_s) on p_c = ratio p_s + margin, nearest by n_c KL(q_c, p_c) + n_s KL(q_s, p_s). With g = (q - p) / (p (1 - p)) the
+    mean of the exponential is (1 + g_c dp_c)^n_c (1 + g_s dp_s)^n_s <= exp(n_c g_c dp_c + n_s g_s dp_s), dp what the truth
+    differs from p by; and at the nearest point n_s g_s = -ratio n_c g_c, so that the exponent is n_c g_c (dp_c - ratio dp_s),
+    at most 0 wherever H0 is true. q_s is computed from that equation: this holds exactly, however well the point was found.
+    """
+
+    ratio: float
+    margin: float
+    name: str
+    needs_good_stable: bool = False
+
+    def log_likelihoods(self, arms: Arms) -> Sequence[float]:
+        (n_c, bad_c), (n_s, bad_s), share = arms
+        base = self.ratio * share + self.margin
+        if n_c == 0 or n_s == 0 or base >= _TOO_BAD:
+            return _NOTHING
+        good_c, good_s = n_c - bad_c, n_s - bad_s
+        odds, p_s, found = base / (1 - base), share, []
+        for theta in THETAS:
+            q_c = theta * odds / (1 + theta * odds)
+            p_s, p_c, q_s = self._nearest(n_c, n_s, q_c, share, p_s)
+            found.append(
+                bad_c * log(q_c / p_c)
+                + good_c * log((1 - q_c) / (1 - p_c))
+                + bad_s * log(q_s / p_s)
+                + good_s * log((1 - q_s) / (1 - p_s))
+            )
+        return found
+
+    def _nearest(self, n_c: int, n_s: int, q_c: float, share: float, guess: float) -> tuple[float, float, float]:
+        """(p_s, p_c, q_s): about the nearest point to (q_c, share), and the q_s that it is exactly the nearest to."""
+        low, high, p_s = share, (q_c - self.margin) / self.ratio, guess
+        for _ in range(_SEARCH):
+            p_c = self.ratio * p_s + self.margin
+            g_c = (q_c - p_c) / (p_c * (1 - p_c))
+            variance = p_s * (1 - p_s)
+            q_s = p_s - self.ratio * n_c / n_s * g_c * variance
+            if abs(q_s - share) < _NEAR * share:
+                return p_s, p_c, q_s
+            low, high = (p_s, high) if q_s < share else (low, p_s)
+            pull_c, pull_s = n_c * self.ratio / (p_c * (1 - p_c)), n_s / variance
+            p_s = (pull_c * (q_c - self.margin) + pull_s * share) / (pull_c * self.ratio + pull_s)
+            if not low < p_s < high:
+                p_s = (low + high) / 2
+        return share, q_c, share
+
+
+_NOTHING = (0.0,) * GRID
+
+
+def _rising(smallest: float, largest: float) -> tuple[float, ...]:
+    """Effects in logarithms, denser where they are small: each is the same times the one before."""
+    return tuple(smallest * (largest / smallest) ** (i / (GRID - 1)) for i in range(GRID))
+
+
+THETAS = tuple(exp(effect) for effect in _rising(log(_SMALLEST), log(_STEEPEST)))
+"""Ratios of odds that are compared with stable."""
 
 
 @lru_cache(maxsize=256)
-def _log_ratios(p0: float) -> tuple[tuple[float, float], ...]:
-    """(ln p1/p0, ln (1-p1)/(1-p0)) for p1 even in logit from 1.3 p0 to 0.99."""
-    low, high = _logit(1.3 * p0), _logit(0.99)
-    grid = (1 / (1 + exp(-(low + (high - low) * i / (GRID - 1)))) for i in range(GRID))
-    return tuple((log(p1 / p0), log1p(-p1) - log1p(-p0)) for p1 in grid)
+def alternatives(p0: float) -> tuple[float, ...]:
+    """Bad shares over `p0` that are bet on, from 1.3 p0 to 0.99."""
+    here, smallest = _logit(p0), min(_SMALLEST * p0, (p0 + _SURE) / 2)
+    return tuple(1 / (1 + exp(-here - effect)) for effect in _rising(_logit(smallest) - here, _logit(_SURE) - here))
+
+
+@lru_cache(maxsize=256)
+def log_ratios(p0: float) -> tuple[tuple[float, float], ...]:
+    """(ln p1/p0, ln (1-p1)/(1-p0)) of each alternative: what a bad and what a good request say."""
+    return tuple((log(p1 / p0), log1p(-p1) - log1p(-p0)) for p1 in alternatives(p0))
 
 
 def _logit(p: float) -> float:

@@ -7,22 +7,20 @@ when the weight changes is judged as it is. Latency windows that start within `g
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
-from rollout_controller.api.evidence import PendingWindow, QuestionEvidence, SloEvidence, Tally
+from rollout_controller.api.evidence import ComparedEdge, QuestionEvidence, SloEvidence, Tally
 from rollout_controller.api.meta import evolve
-from rollout_controller.core.judge import mixture, stable
-from rollout_controller.core.judge.questions import GRID
+from rollout_controller.core.judge import compared, dispersion, lane, mixture, routing, stable, thresholds
+from rollout_controller.core.judge.compared import ArmsByEdge
+from rollout_controller.core.judge.pending import Pending, from_memory, joined, to_memory
+from rollout_controller.core.judge.questions import GRID, PRIORS, Arms
 from rollout_controller.core.judge.step import Place, StepView, place
-from rollout_controller.core.judge.terms import SloTerms
+from rollout_controller.core.judge.terms import Asked, SloTerms
 from rollout_controller.core.observation import Counts, Window
 
-
-class _Pending(NamedTuple):
-    end: float
-    seconds: float
-    canary: Counts
-    stable: Counts
+_NO_EVIDENCE = (0.0,) * GRID
+_NO_REQUESTS = Tally()
 
 
 class SloJudge:
@@ -48,10 +46,25 @@ class SloJudge:
         self.step_canary = _counts(memory.step_canary)
         self.canary = _counts(memory.canary)
         self.stable = _counts(memory.stable)
-        self.pending = _from_memory(memory.pending)
+        self.pending = from_memory(memory.pending)
         self.stable_bins = memory.stable_bins
-        self.answers = {q.name: memory.questions.get(q.name) or QuestionEvidence() for q in self.terms.questions}
+        self.before = memory.before
+        self._dispersion = dispersion.design_effect(memory.before)
+        self._share_over: tuple[stable.Bins, float | None] | None = None
+        self.recent = memory.recent
+        self.compared = memory.compared
+        self.answers = {asked.question.name: self._answer(memory, asked) for asked in self.terms.asked}
         self.new_step = memory.new_step
+        self.failures, self.fine = memory.failures, memory.fine
+        self.entry, self.reentered = memory.entry, memory.reentered
+        self.routing = memory.routing
+        self.lane, self.lane_step, self.last_stable = memory.lane, memory.lane_step, memory.last_stable
+
+    def _answer(self, memory: SloEvidence, asked: Asked) -> QuestionEvidence:
+        """The evidence so far; none that is not about the alternatives of now (another version of this program wrote it)."""
+        known = memory.questions.get(asked.question.name)
+        fits = known is not None and len(known.log_weights) in {0, len(self._priors(asked))}
+        return known if known is not None and fits else mixture.SLOW.none_spent()
 
     def evidence(self) -> SloEvidence:
         """What must be remembered."""
@@ -66,9 +79,20 @@ class SloJudge:
             step_canary=_tally(self.step_canary, before.step_canary),
             canary=_tally(self.canary, before.canary),
             stable=_tally(self.stable, before.stable),
-            pending=_to_memory(self.pending),
+            pending=to_memory(self.pending),
+            before=self.before,
+            recent=self.recent,
+            compared=self.compared,
             stable_bins=self.stable_bins,
             questions=self.answers,
+            failures=self.failures,
+            fine=self.fine,
+            entry=self.entry,
+            reentered=self.reentered,
+            routing=self.routing,
+            lane=self.lane,
+            lane_step=self.lane_step,
+            last_stable=self.last_stable,
         )
 
     def is_new(self, window: Window) -> bool:
@@ -80,12 +104,16 @@ class SloJudge:
         if self.pending is None or not _usable(window):
             return None
         where = place(window, step)
-        if where is Place.EARLIER_STEP or (where is Place.THIS_STEP and self.step == step.step):
+        same = self.step == step.step and self.entry == step.retreats
+        if where is Place.EARLIER_STEP or (where is Place.THIS_STEP and same):
             return None
         return self._judge_pending(step)
 
-    def take(self, window: Window, step: StepView) -> float | None:
-        """Take in a new window, for which `close` was called; the end of what was judged, if anything."""
+    def take(self, window: Window, step: StepView, *, alarmed: bool = False) -> float | None:
+        """Take in a new window, for which `close` was called; the end of what was judged, if anything.
+
+        `alarmed`: the lane has said already that users must go, and looks no more.
+        """
         self.window_end = window.end
         if not _usable(window):
             self.unusable_since = window.start if self.unusable_since is None else self.unusable_since
@@ -93,29 +121,80 @@ class SloJudge:
         self.unusable_since = None
         seconds = round(window.end - window.start, 3)
         self.stable_bins = stable.remember(self.stable_bins, seconds, window.stable)
+        if step.retreat and window.stable.total:
+            self.last_stable = (*self.last_stable[-1:], _tally(window.stable, _NO_REQUESTS))
         where = place(window, step)
-        if where is Place.BEFORE:
+        if where in (Place.BEFORE, Place.AWAY):
+            if where is Place.BEFORE:
+                self.before = dispersion.remember(self.before, window.stable)
+                self._dispersion = dispersion.design_effect(self.before)
+            self._remember(seconds, window)
             return None
         self.canary, self.stable = self.canary + window.canary, self.stable + window.stable
         if where is Place.ACROSS:
+            self._remember(seconds, window)
             return None
         self._enter_step(where, step)
+        if where is Place.THIS_STEP:
+            self.routing = routing.remember(self.routing, window, step)
         grace_end = self.grace_end()
         if grace_end is not None and window.start < grace_end:
+            self._remember(seconds, window)
             return None
+        if lane.is_open(step) and not alarmed and (where is Place.THIS_STEP or step.left_at is None):
+            self._look(window, seconds, step)
         self.step_canary += window.canary
-        self.pending = _joined(self.pending, window, seconds)
+        self.pending = joined(self.pending, window, seconds)
         return self._judge_pending(step) if self.pending.seconds >= self.terms.joined else None
+
+    def _look(self, window: Window, seconds: float, step: StepView) -> None:
+        """Let the lane take in a window."""
+        guarded = self.stable_share_over() is not None or lane.misses(self.last_stable, self.terms.objective)
+        look = lane.Look(
+            window.canary,
+            window.stable,
+            seconds,
+            guarded=guarded,
+            new_step=self.lane_step != self.step,
+            effect=max(step.design_effect, self._dispersion),
+            step_count=self.terms.step_count,
+        )
+        self.lane = lane.grow(self.terms.lane_bound, self.lane, look, step)
+        self.lane_step = self.step
+
+    def _remember(self, seconds: float, window: Window | Pending) -> None:
+        if self.terms.ratio is None:
+            return
+        slower = compared.usable(window.slower, window.canary, window.stable)
+        self.recent = compared.remember(self.recent, seconds, window.stable, slower)
+
+    def log_parts(self) -> list[float]:
+        """Ln (w_m M_m) of each question."""
+        return [asked.log_weight + self.answers[asked.question.name].log_e for asked in self.terms.asked]
+
+    @property
+    def over(self) -> bool:
+        """With the rule threshold: enough windows in a row are over the objective."""
+        return self.terms.failures is not None and self.failures >= self.terms.failures
+
+    @property
+    def blamed(self) -> Asked:
+        """The question with the largest w_m M_m ever."""
+        return max(self.terms.asked, key=lambda asked: asked.log_weight + self.answers[asked.question.name].max_log_e)
+
+    @property
+    def max_log_part(self) -> float:
+        """The largest ln (w_m M_m) so far."""
+        return max([asked.log_weight + self.answers[asked.question.name].max_log_e for asked in self.terms.asked])
 
     @property
     def log_e(self) -> float:
         """The present ln M_m of the question with the most evidence of harm."""
-        return max(answer.log_e for answer in self.answers.values())
+        return max([answer.log_e for answer in self.answers.values()])
 
-    @property
-    def max_log_e(self) -> float:
-        """The largest ln M_m so far."""
-        return max(answer.max_log_e for answer in self.answers.values())
+    def effect(self, step: StepView) -> float:
+        """Design effect of the SLO's counts."""
+        return max(step.design_effect, min(self._dispersion, self.terms.largest_effect))
 
     def grace_end(self) -> float | None:
         """Until when windows that start are no evidence; None without grace. Errors count at once."""
@@ -125,7 +204,9 @@ class SloJudge:
 
     def stable_share_over(self) -> float | None:
         """Stable's bad share if stable itself misses the objective, else None."""
-        return stable.share_over(self.stable_bins, self.terms.objective)
+        if self._share_over is None or self._share_over[0] is not self.stable_bins:
+            self._share_over = (self.stable_bins, stable.share_over(self.stable_bins, self.terms.objective))
+        return self._share_over[1]
 
     def _enter_step(self, where: Place, step: StepView) -> None:
         """The step the window belongs to; of an earlier one never seen only the time of the first traffic is known."""
@@ -133,53 +214,82 @@ class SloJudge:
             self.step, self.step_started_at = max(step.step - 1, 0), step.first_traffic_at
         elif where is Place.THIS_STEP and self.step != step.step:
             self.step, self.step_started_at = step.step, step.step_started_at
-            self.step_canary, self.new_step = Counts(0, 0), True
+            self.step_canary, self.new_step, self.entry = Counts(0, 0), True, step.retreats
+            self.fine = False
+        elif where is Place.THIS_STEP and self.entry != step.retreats:
+            self.entry, self.reentered = step.retreats, True  # the same weight again, without new grace
 
     def _judge_pending(self, step: StepView) -> float:
         """Let every question grow by the pending window."""
         assert self.pending is not None
         pending, self.pending = self.pending, None
-        guarded = self.stable_share_over() is not None
-        cap = self.terms.speed * min(pending.seconds, self.terms.longest)
-        for question in self.terms.questions:
-            before = self.answers[question.name]
-            if guarded and question.needs_good_stable:
-                increments = [0.0] * GRID
+        if self.terms.failures is not None:
+            threshold = thresholds.after(self.failures, pending, self.terms)
+            self.failures, self.fine = threshold, threshold == 0 if pending.canary.total else self.fine
+            self._remember(pending.seconds, pending)
+            return pending.end
+        arms = compared.at_edges(pending.canary, pending.stable, pending.slower)
+        guarded, effect = self.stable_share_over() is not None, self.effect(step)
+        seconds = min(pending.seconds, self.terms.longest)
+        if self.terms.ratio is not None and self.terms.kind == "latency" and not self.compared:
+            self.compared = compared.choose(self.recent)
+        for asked in self.terms.asked:
+            before, cap = self.answers[asked.question.name], asked.speed * seconds
+            priors = self._priors(asked)
+            if not priors:
+                continue
+            if guarded and asked.question.needs_good_stable:
+                increments: Sequence[float] = _NO_EVIDENCE
             else:
-                ratios = question.log_likelihoods(pending.canary, pending.stable)
-                increments = [min(ratio / step.design_effect, cap) for ratio in ratios]
-            self.answers[question.name] = mixture.grow(
+                increments = [min(ratio / effect, cap) for ratio in self._ratios(asked, pending, arms)]
+            self.answers[asked.question.name] = mixture.grow(
                 before,
                 increments,
-                start=mixture.start_mass(before, new_step=self.new_step, steps=self.terms.step_count),
+                priors,
+                start=mixture.start_mass(before, new_step=self.new_step, steps=self.terms.step_count, reentered=self.reentered),
                 spread=mixture.spread_mass(before, pending.seconds, step.planned_s),
             )
-        self.new_step = False
+        self.new_step = self.reentered = False
+        self.compared = compared.counted(self.compared, arms)
+        self._remember(pending.seconds, pending)
         return pending.end
+
+    def worst_edge(self) -> ComparedEdge | None:
+        """For latency compared with stable: the edge with the most evidence of harm, when it is not the SLO's own."""
+        asked = self.blamed
+        weights = self.answers[asked.question.name].log_weights
+        if not self._at_edges(asked) or not weights:
+            return None
+        most = max(range(len(self.compared)), key=lambda i: max(weights[i * GRID : (i + 1) * GRID]))
+        return self.compared[most] if self.compared[most].edge_ms != compared.OWN else None
+
+    def _at_edges(self, asked: Asked) -> bool:
+        return self.terms.kind == "latency" and not asked.question.needs_good_stable
+
+    def _priors(self, asked: Asked) -> tuple[float, ...]:
+        """Shares of the bet on each alternative; none while nothing says at which edges to compare."""
+        if not self._at_edges(asked):
+            return PRIORS
+        return tuple([edge.share * prior for edge in self.compared for prior in PRIORS])
+
+    def _ratios(self, asked: Asked, pending: Pending, arms: ArmsByEdge) -> Sequence[float]:
+        """Log likelihood ratios of all alternatives, edge after edge."""
+        prior, known = self.terms.objective, {each.edge_ms: each for each in self.recent}
+        if not self._at_edges(asked):
+            share = compared.share(known.get(compared.OWN), prior)
+            return asked.question.log_likelihoods(Arms(pending.canary, pending.stable, share))
+        ratios: list[float] = []
+        for edge in self.compared:
+            of_late = known.get(edge.edge_ms)
+            if edge.edge_ms in arms and compared.fits(of_late):
+                ratios += asked.question.log_likelihoods(Arms(*arms[edge.edge_ms], compared.share(of_late, prior)))
+            else:
+                ratios += _NO_EVIDENCE
+        return ratios
 
 
 def _usable(window: Window) -> bool:
     return window.end > window.start and all(0 <= c.bad <= c.total for c in (window.canary, window.stable))
-
-
-def _joined(pending: _Pending | None, window: Window, seconds: float) -> _Pending:
-    if pending is None:
-        return _Pending(window.end, seconds, window.canary, window.stable)
-    seconds = round(pending.seconds + seconds, 3)
-    return _Pending(window.end, seconds, pending.canary + window.canary, pending.stable + window.stable)
-
-
-def _from_memory(pending: PendingWindow | None) -> _Pending | None:
-    if pending is None:
-        return None
-    return _Pending(pending.end, pending.seconds, _counts(pending.canary), _counts(pending.stable))
-
-
-def _to_memory(pending: _Pending | None) -> PendingWindow | None:
-    if pending is None:
-        return None
-    canary, stable = (Tally(total=c.total, bad=c.bad) for c in (pending.canary, pending.stable))
-    return PendingWindow(end=pending.end, seconds=pending.seconds, canary=canary, stable=stable)
 
 
 def _counts(tally: Tally) -> Counts:

@@ -24,16 +24,23 @@ class StepView:
     """Of the next step; 100 for the last."""
     planned_s: float
     """Planned seconds of the whole attempt."""
+    retreat: bool = False
+    """Whether users are taken out of the way on sudden strong harm."""
+    retreats: int = 0
+    """How often they were, in this attempt."""
+    left_at: float | None = None
+    """When they last were, in this step: from then until `step_started_at` (None: until now) the canary had no traffic."""
     design_effect: float = 1.0
-    """Variance of the counts over that of independent requests; at least 1."""
+    """Variance of the counts over that of independent requests, as far as known beforehand; at least 1."""
 
     def to_milliseconds(self) -> StepView:
         """The same with whole milliseconds, as status keeps them."""
         first = None if self.first_traffic_at is None else round(self.first_traffic_at, 3)
         started = None if self.step_started_at is None else round(self.step_started_at, 3)
-        if (first, started) == (self.first_traffic_at, self.step_started_at):
+        left = None if self.left_at is None else round(self.left_at, 3)
+        if (first, started, left) == (self.first_traffic_at, self.step_started_at, self.left_at):
             return self
-        return replace(self, first_traffic_at=first, step_started_at=started)
+        return replace(self, first_traffic_at=first, step_started_at=started, left_at=left)
 
 
 class Place(Enum):
@@ -44,6 +51,8 @@ class Place(Enum):
     EARLIER_STEP = auto()
     ACROSS = auto()
     """The weight changed within it: its canary requests are counted, but are evidence for neither step."""
+    AWAY = auto()
+    """In a retreat: no traffic, so that it says something about stable only."""
     THIS_STEP = auto()
 
 
@@ -51,6 +60,11 @@ def place(window: Window, step: StepView) -> Place:
     """Which weight the window belongs to."""
     if step.first_traffic_at is None or window.start < step.first_traffic_at:
         return Place.BEFORE
-    if step.step_started_at is None or window.end <= step.step_started_at:
+    if step.left_at is not None and window.end > step.left_at:
+        if window.start < step.left_at:
+            return Place.ACROSS
+        if step.step_started_at is None or window.end <= step.step_started_at:
+            return Place.AWAY
+    elif step.step_started_at is None or window.end <= step.step_started_at:
         return Place.EARLIER_STEP
     return Place.ACROSS if window.start < step.step_started_at else Place.THIS_STEP

@@ -13,7 +13,7 @@ from rollout_controller.api.meta import evolve
 from rollout_controller.api.policy import PolicySpec
 from rollout_controller.api.status import Verdict, VerdictKind
 from rollout_controller.core.explain import verdict as sentences
-from rollout_controller.core.judge import health
+from rollout_controller.core.judge import health, routing
 from rollout_controller.core.judge.interval import interval
 from rollout_controller.core.judge.slo import SloJudge
 from rollout_controller.core.judge.step import StepView
@@ -36,18 +36,21 @@ def verdict_on(
     said: Verdict | None = None,
 ) -> Verdict:
     """What is known about the SLO of `judge`, whose evidence is already in `state`. `said`: whose words are kept."""
-    problem = _problem(judge, reading)
+    problem = _problem(judge, reading) or routing.problem(judge.routing, step)
     if _is_violated(judge, policy, state):
         verdict = _numbers(judge, state, VerdictKind.VIOLATED, said=said)
-        return verdict if said else evolve(verdict, sentence=sentences.violated(verdict))
+        return verdict if said else evolve(verdict, sentence=_violated(judge, policy, verdict))
     if problem is not None:
         verdict = _numbers(judge, state, VerdictKind.UNKNOWN, unknown=problem.code, said=said)
         return verdict if said else evolve(verdict, sentence=sentences.unknown(verdict, problem))
+    effect = judge.effect(step)
+    if judge.terms.failures is not None:
+        return _by_threshold(judge, step, state, said=said)
     log_beta = log(policy.judge.false_promotion)
     p_tol = health.tolerable(judge.terms.objective, health.BUDGET[judge.terms.kind], step.next_weight)
     seen = _of_this_step(judge, step)
     suspicious = judge.log_e > _SUSPICIOUS
-    if not suspicious and health.log_health(seen, p_tol, step.design_effect) >= -log_beta:
+    if not suspicious and health.log_health(seen, p_tol, effect) >= -log_beta:
         verdict = _numbers(judge, state, VerdictKind.SATISFIED, said=said)
         return verdict if said else evolve(verdict, sentence=sentences.satisfied(verdict, step.next_weight))
     verdict = _numbers(judge, state, VerdictKind.UNDECIDED, said=said)
@@ -56,9 +59,19 @@ def verdict_on(
     counted = seen if seen.total else judge.canary
     if counted.total:
         share = counted.bad / counted.total
-        needed = health.requests_needed(seen, share, p_tol, log_beta=log_beta, design_effect=step.design_effect)
+        needed = health.requests_needed(seen, share, p_tol, log_beta=log_beta, design_effect=effect)
         verdict = evolve(verdict, requests_needed=needed)
     return evolve(verdict, sentence=_undecided(judge, verdict, now, suspicious=suspicious))
+
+
+def _by_threshold(judge: SloJudge, step: StepView, state: JudgeState, *, said: Verdict | None) -> Verdict:
+    """With the rule threshold: satisfied while the last window of this step was within the objective."""
+    fine = judge.fine and judge.step == step.step and step.step_started_at is not None
+    verdict = _numbers(judge, state, VerdictKind.SATISFIED if fine else VerdictKind.UNDECIDED, said=said)
+    if said:
+        return verdict
+    words = sentences.satisfied(verdict, step.next_weight) if fine else sentences.so_far(verdict, judge.failures)
+    return evolve(verdict, sentence=words)
 
 
 def _numbers(
@@ -67,7 +80,7 @@ def _numbers(
     """The verdict before it is said in words; with those of `said` where there is one."""
     terms, canary, stable = judge.terms, judge.canary, judge.stable
     blamed = state.harm is not None and state.harm.slo == terms.name
-    log_p = -state.max_log_e if blamed else -terms.log_weight - judge.max_log_e
+    log_p = -state.max_log_e if blamed else -judge.max_log_part
     verdict = said or Verdict(
         slo=terms.name,
         kind=terms.kind,
@@ -94,7 +107,25 @@ def _is_violated(judge: SloJudge, policy: PolicySpec, state: JudgeState) -> bool
     """Blamed, or enough evidence by itself; either is not forgotten."""
     if state.harm is None:
         return False
-    return state.harm.slo == judge.terms.name or judge.terms.log_weight + judge.max_log_e >= -log(policy.judge.false_rollback)
+    return state.harm.slo == judge.terms.name or judge.over or judge.max_log_part >= -log(policy.judge.false_rollback)
+
+
+def _violated(judge: SloJudge, policy: PolicySpec, verdict: Verdict) -> str:
+    """What was measured where the evidence comes from."""
+    if judge.terms.failures is not None:
+        return sentences.over(verdict, judge.terms.failures, policy.judge.window)
+    if judge.blamed.question.needs_good_stable or judge.terms.ratio is None:
+        return sentences.violated(verdict)
+    edge = judge.worst_edge()
+    if edge is not None and edge.requests and edge.stable_requests:
+        there = {"limit_ms": edge.edge_ms, "requests": edge.requests, "bad": edge.slow}
+        shares = {
+            "value": edge.slow / edge.requests,
+            "interval": interval(edge.requests, edge.slow),
+            "stable_value": edge.stable_slow / edge.stable_requests,
+        }
+        verdict = evolve(verdict, **there, **shares)
+    return sentences.worse(verdict, judge.terms.ratio)
 
 
 def _problem(judge: SloJudge, reading: SliReading | None) -> Unknown | None:

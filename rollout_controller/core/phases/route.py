@@ -34,7 +34,7 @@ def _drifted(turn: Turn, drift: Drift) -> Decision:
     then = turn.policy.drift.then if turn.policy else "Restore"
     if then == "Abort":
         return abort(turn, drift)
-    if then == "Pause":
+    if then == "Pause" and turn.status.phase is not Phase.RETREATED:  # users come first
         return _drift_pauses(turn, drift)
     if not drift.mendable:
         met = meet(turn, drift, "", repaired=False)

@@ -24,8 +24,7 @@ def advance(turn: Turn, *, unproven: bool) -> Decision:
     weight = 100 if weight is not None and attempt.go_full else weight
     if weight is not None and turn.rollout.spec.scale is not None and (lacking := capacity.missing(turn, weight)) is not None:
         return _grow(turn, weight, lacking)
-    started = attempt.step_started_at if attempt.step_started_at is not None else turn.now
-    done = StepDone(weight=attempt.weight, seconds=round(turn.now - started, 3), unproven=unproven)
+    done = StepDone(weight=attempt.weight, seconds=round(held(turn), 3), unproven=unproven)
     attempt = evolve(attempt, steps_done=(*attempt.steps_done, done))
     if weight is None:
         status = turn.go(Event.LAST_STEP_DONE, attempt=attempt)
@@ -46,6 +45,12 @@ def _grow(turn: Turn, weight: int, lacking: str) -> Decision:
     return Decision(status, reason, look, tells=(turn.tell(reason, about=str(weight)),))
 
 
+def held(turn: Turn) -> float:
+    """Seconds that the step has lasted, those in a retreat not counted."""
+    started = turn.attempt.step_started_at
+    return turn.attempt.held_before + (turn.now - started if started is not None else 0.0)
+
+
 def first_step(turn: Turn) -> Decision:
     """The first traffic of an attempt."""
     assert turn.policy is not None
@@ -61,6 +66,8 @@ def _to_weight(turn: Turn, attempt: Attempt, weight: int, event: Event) -> Decis
         weight=weight,
         weight_set_at=turn.now,
         step_started_at=None,
+        left_at=None,
+        held_before=0.0,
         unknown_since=None,
         stuck_since=None,
         go_next=False,

@@ -13,9 +13,10 @@ from rollout_controller.core.explain.codes import Code
 from rollout_controller.core.guards import read_guards, tripped
 from rollout_controller.core.judge import StepView, assess
 from rollout_controller.core.observation import RouteState, SlotState
+from rollout_controller.core.phases import retreat
 from rollout_controller.core.phases.endings import adopted_request, at, echoed, interrupted, leave, new_command, refused
 from rollout_controller.core.phases.route import keep_route
-from rollout_controller.core.phases.steps import GIVE_UP_S, advance, current_step, next_weight, pause, pause_then
+from rollout_controller.core.phases.steps import GIVE_UP_S, advance, current_step, held, next_weight, pause, pause_then
 from rollout_controller.core.states import Event
 from rollout_controller.core.turn import TRAFFIC_LOOK_S, Decision, Turn
 
@@ -68,9 +69,13 @@ def watch(turn: Turn) -> tuple[Turn, Decision | None]:
     if isinstance(route, RouteState) and route.mark and _begun_rollback(turn, route):
         ending = ENDINGS.get(route.mark.ending, "RolledBack")
         return turn, leave(turn, ending, Reason(code=route.mark.code, sentence=route.mark.sentence))
+    if (decision := retreat.begun(turn)) is not None:
+        return turn, decision
     turn, harm = _judged(turn)
     if harm is not None:
         return turn, leave(turn, "RolledBack", explain.reason(_harm_code(harm), harm.sentence))
+    if (decision := retreat.due(turn)) is not None:
+        return turn, decision
     if (decision := interrupted(turn)) is not None:
         return turn, decision
     turn = at(turn, adopted_request(turn))
@@ -123,20 +128,25 @@ def _harm_code(harm: Verdict) -> Code:
 def _judged(turn: Turn) -> tuple[Turn, Verdict | None]:
     """The turn with clocks, verdicts and guards brought up to now, and the verdict that says harm, if any."""
     attempt = turn.attempt
-    if attempt.step_started_at is None and turn.route_is(turn.status):
+    if attempt.step_started_at is None and turn.status.phase is not Phase.RETREATED and turn.route_is(turn.status):
         first = attempt.first_traffic_at or turn.now
         before = max((v.requests for v in turn.status.verdicts), default=0)
+        before = before if attempt.left_at is None else attempt.requests_before_step
         attempt = evolve(attempt, step_started_at=turn.now, first_traffic_at=first, requests_before_step=before)
     status = evolve(turn.status, attempt=attempt)
     if turn.policy is None:
         return at(turn, status), None
+    weight = attempt.weight if attempt.back_to is None else attempt.back_to
     step = StepView(
         attempt_started_at=attempt.started_at,
         first_traffic_at=attempt.first_traffic_at,
         step=attempt.step,
         step_started_at=attempt.step_started_at,
-        weight=attempt.weight,
-        next_weight=next_weight(turn.policy, attempt.weight) or 100,
+        weight=weight,
+        next_weight=next_weight(turn.policy, weight) or 100,
+        retreat=turn.policy.retreat != "off" and turn.policy.judge.rule == "evidence",
+        retreats=attempt.retreats,
+        left_at=attempt.left_at,
         planned_s=sum(turn.policy.max_hold(s) for s in turn.policy.steps),
     )
     said = status.verdicts if turn.brief else ()
@@ -192,25 +202,25 @@ def _go_on(turn: Turn) -> Decision:
         reason = explain.waiting("the first data of this step", None, "")
         return Decision(turn.status, reason, turn.now + 1.0)
     step = current_step(policy, attempt.weight)
-    held = turn.now - attempt.step_started_at
+    lasted = held(turn)
     minimum, maximum = policy.min_hold(step), policy.max_hold(step)
     over = _held_by(turn)
     undecided = next((v for v in turn.status.verdicts if v.verdict is not VerdictKind.SATISFIED), None)
     requests = max((v.requests for v in turn.status.verdicts), default=0) - attempt.requests_before_step
     few = requests < policy.min_requests(step)
-    if attempt.go_full or attempt.go_next or (held >= minimum and undecided is None and not few and over is None):
+    if attempt.go_full or attempt.go_next or (lasted >= minimum and undecided is None and not few and over is None):
         return _step_done(turn, step, unproven=undecided is not None)
-    if held >= maximum:
+    if lasted >= maximum:
         return _out_of_time(turn, step, requests, over, undecided)
     missing = (over and over.sentence.removeprefix("Holding: ").rstrip(".")) or (
         undecided and f"{undecided.slo}: {undecided.sentence.rstrip('.')}"
     )
     if missing is None and few:
         missing = f"{policy.min_requests(step) - requests:,} more requests"
-    missing = missing or f"the step's time: {explain.span(minimum - held)} more"
-    ends = attempt.step_started_at + maximum
-    reason = explain.waiting(missing, ends, _then_words(policy))
-    next_change = attempt.step_started_at + minimum if held < minimum else ends
+    missing = missing or f"the step's time: {explain.span(minimum - lasted)} more"
+    ends = turn.now - lasted + maximum
+    reason = explain.waiting(missing, ends, "a probe proves nothing" if step.probe else _then_words(policy))
+    next_change = turn.now - lasted + minimum if lasted < minimum else ends
     return Decision(turn.status, reason, min(turn.now + TRAFFIC_LOOK_S, next_change, ends))
 
 
@@ -229,33 +239,40 @@ def _held_by(turn: Turn) -> Reason | None:
 def _out_of_time(turn: Turn, step: Step, requests: int, over: Reason | None, undecided: Verdict | None) -> Decision:
     """The step's maxHold has passed without all that it needs."""
     assert turn.policy is not None
-    assert turn.attempt.step_started_at is not None
-    policy, held = turn.policy, turn.now - turn.attempt.step_started_at
-    needed = policy.min_requests(step)
-    both_miss = undecided is not None and undecided.common_cause
-    suspect = next((v for v in turn.status.verdicts if v.false_alarm <= SUSPECT), None)
-    if requests < needed or over is not None or both_miss or suspect is not None:
+    policy, lasted = turn.policy, held(turn)
+    few = requests < policy.min_requests(step)
+    against = _against(turn, step, requests, over, undecided)
+    if against is not None:
         timeout = max(policy.hold.timeout, policy.max_hold(step))
-        what = explain.too_few_requests(requests, needed, held)
-        if over is not None:
-            what = over
-        elif both_miss and undecided is not None:
-            what = explain.reason(Code.BOTH_MISS, f"holding: {undecided.sentence}")
-        elif suspect is not None and requests >= needed:
-            what = explain.reason(Code.SIGNS_OF_HARM, f"holding: {suspect.sentence}")
-        if held < timeout:
-            return Decision(turn.status, what, min(turn.now + TRAFFIC_LOOK_S, turn.attempt.step_started_at + timeout))
-        if requests < needed and policy.unknown.then == "Rollback":
-            return leave(turn, "RolledBack", what)
-        if policy.undecided.then == "Rollback":
-            return leave(turn, "RolledBack", what)
-        return pause(turn, what, to_next=False)
+        if lasted < timeout:
+            return Decision(turn.status, against, turn.now + min(TRAFFIC_LOOK_S, timeout - lasted))
+        if (few and policy.unknown.then == "Rollback") or policy.undecided.then == "Rollback":
+            return leave(turn, "RolledBack", against)
+        return pause(turn, against, to_next=False)
+    if step.probe:
+        return _step_done(turn, step, unproven=False)
     words = undecided.sentence if undecided else ""
     if policy.undecided.then == "Rollback":
-        return leave(turn, "RolledBack", explain.undecided_rollback(held, words))
+        return leave(turn, "RolledBack", explain.undecided_rollback(lasted, words))
     if policy.undecided.then == "Pause":
-        return pause(turn, explain.reason(Code.UNDECIDED_PAUSE, f"no verdict after {explain.span(held)}: {words}"), to_next=True)
+        return pause(
+            turn, explain.reason(Code.UNDECIDED_PAUSE, f"no verdict after {explain.span(lasted)}: {words}"), to_next=True
+        )
     return _step_done(turn, step, unproven=True)
+
+
+def _against(turn: Turn, step: Step, requests: int, over: Reason | None, undecided: Verdict | None) -> Reason | None:
+    """Why time alone takes nobody forward; None: it does."""
+    assert turn.policy is not None
+    if over is not None:
+        return over
+    if undecided is not None and undecided.common_cause:
+        return explain.reason(Code.BOTH_MISS, f"holding: {undecided.sentence}")
+    needed = turn.policy.min_requests(step)
+    if requests < needed:
+        return explain.too_few_requests(requests, needed, held(turn))
+    suspect = next((v for v in turn.status.verdicts if v.false_alarm <= SUSPECT), None)
+    return explain.reason(Code.SIGNS_OF_HARM, f"holding: {suspect.sentence}") if suspect is not None else None
 
 
 def _step_done(turn: Turn, step: Step, *, unproven: bool) -> Decision:
@@ -308,6 +325,9 @@ def _resume(turn: Turn, *, to_next: bool) -> Decision:
         return advance(resumed, unproven=any(v.verdict is not VerdictKind.SATISFIED for v in turn.status.verdicts))
     assert turn.policy is not None
     weight = min(current_step(turn.policy, attempt.weight).weight, attempt.weight)
-    status = evolve(resumed.status, attempt=evolve(attempt, weight=weight, weight_set_at=turn.now, step_started_at=None))
+    status = evolve(
+        resumed.status,
+        attempt=evolve(attempt, weight=weight, weight_set_at=turn.now, step_started_at=None, left_at=None, held_before=0.0),
+    )
     reason = explain.reason(Code.RESUMED, f"resumed at {weight} %")
     return Decision(status, reason, turn.now, move=turn.set_weights(status, reason), tells=(turn.tell(reason),))

@@ -69,6 +69,8 @@ WORLDS = {
     "errors": {"1": GOOD, "2": Behaviour(errors=0.05)},
     "load fails": {"1": GOOD, "2": Behaviour(fails_to_load="no such file")},
 }
+RETREAT = {"retreats": {"1": GOOD, "2": Behaviour(errors=1.0)}}
+"""Users are taken out of the way, come back, and are taken out of the way again until the last strike."""
 IMAGE = {"image good": WORLDS["good"], "image errors": WORLDS["errors"], "image fails": WORLDS["load fails"]}
 """The same with pods: images and replicas are written, too, and the idle slot is scaled down afterwards."""
 
@@ -127,12 +129,13 @@ def replicas(play: Play) -> dict[str, object]:
     return {d["metadata"]["name"]: d["spec"]["replicas"] for d in play.store.list(DEPLOYMENT).items}
 
 
-@pytest.mark.parametrize("world", [*WORLDS, *IMAGE])
+@pytest.mark.parametrize("world", [*WORLDS, *IMAGE, *RETREAT])
 def test_kill_at_every_write(tmp_path: Path, world: str) -> None:
     """The calm attempt is played once; from every moment on in which it might have died, another controller goes on."""
-    behaviours, pods = {**WORLDS, **IMAGE}[world], world in IMAGE
+    behaviours, pods = {**WORLDS, **IMAGE, **RETREAT}[world], world in IMAGE
+    rules = QUICK | ({"retreat": {"coolDown": "20s", "strikes": 3}} if world in RETREAT else {})
     story = World(behaviours=dict(behaviours), window_s=10.0)
-    calm = Play(tmp_path / CALM, story, kubelet.spec() if pods else None, rules=QUICK)
+    calm = Play(tmp_path / CALM, story, kubelet.spec() if pods else None, rules=rules)
     if pods:
         calm.deploy_pods(blue=4, green=0)
     recording = Recording(calm, tmp_path)

@@ -9,13 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rollout_controller.api.meta import evolve
+from rollout_controller.api.policy import Retreat, RolloutPolicy
 from rollout_controller.api.status import Phase, RolloutStatus, VerdictKind
 from rollout_controller.core.decide import decide
 from rollout_controller.core.observation import Counts, SliReading, Unknown, Window
 from rollout_controller.core.plan import Plan, SetWeights, WriteStatus
 from rollout_controller.core.states import ON_TRAFFIC, RESTING, TRANSITIONS, Event, IllegalEvent, transition
 from tests.unit.core.story import Story
-from tests.world import T0, Behaviour, World, policy
+from tests.world import T0, Behaviour, World, policy, with_spec
 
 STEPS = (10, 25, 50, 100)
 BLIND_S, PAUSED_S = 60.0, 300.0
@@ -26,7 +27,10 @@ RULES = policy(
     paused={"after": "5m"},
     judge={"tolerance": {"errors": "10s", "latency": "10s"}},
 )
+RETREATING = with_spec(RULES, evolve(RULES.spec, retreat=Retreat.model_validate({"coolDown": "20s", "strikes": 2})))
+"""The same, with users taken out of the way."""
 
+rules = st.sampled_from([RULES, RETREATING])
 deeds = st.one_of(
     st.tuples(st.just("ask"), st.sampled_from(["1", "2", "3"]), st.sampled_from([None, "r1", "r2"])),
     st.tuples(st.just("command"), st.sampled_from(["pause", "resume", "promote", "abort", "nonsense"]), st.integers(0, 9)),
@@ -79,8 +83,8 @@ fuzz = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChe
 
 
 @fuzz
-@given(st.lists(deeds, max_size=25))
-def test_whatever_happens_outside(script: list[tuple[str, object, object]]) -> None:
+@given(st.lists(deeds, max_size=25), rules)
+def test_whatever_happens_outside(script: list[tuple[str, object, object]], rules: RolloutPolicy) -> None:
     story = Story(World(behaviours=dict.fromkeys(("1", "2", "3"), Behaviour())), RULES)
     story.settle()
     turns = watched(story)
@@ -92,6 +96,7 @@ def test_whatever_happens_outside(script: list[tuple[str, object, object]]) -> N
         unknown_never_goes_back_before_its_time_nor_promotes(before, plan)
         harm_moves_traffic_first(weights, plan)
         a_step_forward_is_written_before_traffic(before, plan)
+        a_retreat_moves_traffic_first(before, weights, plan)
         assert plan.look_again >= T0
 
 
@@ -105,6 +110,9 @@ def weights_sum_to_100_and_rise_by_one_step(before: RolloutStatus, plan: Plan) -
         if attempt is None or plan.status.phase not in ON_TRAFFIC:
             continue
         had = before.attempt.weight if before.attempt and before.attempt.id == attempt.id else 0
+        if before.phase is Phase.RETREATED and before.attempt is not None:
+            assert action.weights[attempt.slot] in {0, before.attempt.back_to}
+            continue
         following = next((step for step in STEPS if step > had), 100)
         assert action.weights[attempt.slot] <= following
 
@@ -137,9 +145,19 @@ def a_step_forward_is_written_before_traffic(before: RolloutStatus, plan: Plan) 
             assert kinds.index(WriteStatus) < kinds.index(SetWeights)
 
 
+def a_retreat_moves_traffic_first(before: RolloutStatus, weights: dict[str, int], plan: Plan) -> None:
+    if plan.status.phase is Phase.RETREATED and before.phase is not Phase.RETREATED:
+        assert plan.status.attempt is not None
+        assert isinstance(plan.actions[0], SetWeights)
+        assert plan.actions[0].weights[plan.status.attempt.slot] == 0
+        assert plan.actions[0].mark.phase == Phase.RETREATED
+
+
 @fuzz
-@given(st.lists(deeds, max_size=12))
-def test_deciding_twice_on_the_same_input_gives_the_same_plan(script: list[tuple[str, object, object]]) -> None:
+@given(st.lists(deeds, max_size=12), rules)
+def test_deciding_twice_on_the_same_input_gives_the_same_plan(
+    script: list[tuple[str, object, object]], rules: RolloutPolicy
+) -> None:
     story = Story(World(behaviours=dict.fromkeys(("1", "2", "3"), Behaviour())), RULES)
     story.settle()
     for deed in script:
@@ -153,9 +171,11 @@ def test_deciding_twice_on_the_same_input_gives_the_same_plan(script: list[tuple
 
 
 @fuzz
-@given(st.lists(deeds, max_size=15))
-def test_a_brief_turn_decides_the_same_and_differs_in_words_only(script: list[tuple[str, object, object]]) -> None:
-    story = Story(World(), RULES)
+@given(st.lists(deeds, max_size=15), rules)
+def test_a_brief_turn_decides_the_same_and_differs_in_words_only(
+    script: list[tuple[str, object, object]], rules: RolloutPolicy
+) -> None:
+    story = Story(World(), rules)
     story.settle()
     for deed in script:
         do(story, deed)
@@ -184,8 +204,10 @@ def numbers(status: RolloutStatus) -> RolloutStatus:
 
 
 @fuzz
-@given(st.lists(deeds, max_size=15), st.booleans())
-def test_every_phase_that_is_not_final_moves_on_when_time_passes(script: list[tuple[str, object, object]], blind: bool) -> None:
+@given(st.lists(deeds, max_size=15), st.booleans(), rules)
+def test_every_phase_that_is_not_final_moves_on_when_time_passes(
+    script: list[tuple[str, object, object]], blind: bool, rules: RolloutPolicy
+) -> None:
     story = Story(World(behaviours=dict.fromkeys(("1", "2", "3"), Behaviour())), RULES)
     story.settle()
     for deed in script:

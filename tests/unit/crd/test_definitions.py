@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from rollout_controller.api.errors import InvalidDocument
 from rollout_controller.api.meta import parse
 from rollout_controller.api.names import Raw
-from rollout_controller.api.policy import PolicySpec, RolloutPolicy
+from rollout_controller.api.policy import RolloutPolicy
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.cluster.store import POLICY, ROLLOUT
 from rollout_controller.crd import rules
@@ -90,7 +89,7 @@ def test_nothing_keeps_the_controller_from_writing_its_status() -> None:
 
 def test_every_rule_stands_where_it_was_meant_to() -> None:
     """A field that was renamed would lose its rules without a word."""
-    places = {*rules.POLICY_RULES, *rules.ROLLOUT_RULES, *rules.NOT_YET, *rules.UNTYPED, *rules.LIST_KEYS, *rules.MOST}
+    places = {*rules.POLICY_RULES, *rules.ROLLOUT_RULES, *rules.UNTYPED, *rules.LIST_KEYS, *rules.MOST}
     for model, alias in places:
         assert alias in {"", *(field.alias for field in model.model_fields.values())}, (model, alias)
     written = [rule["rule"] for plural in PLURALS for _, node in nodes(schema(plural)) for rule in _rules(node)]
@@ -111,21 +110,6 @@ def test_whatever_a_rule_looks_at_is_bounded(plural: str) -> None:
         bounds = {"string": ("maxLength", "enum", "format"), "array": ("maxItems",)}.get(node.get("type", ""), ())
         assert not bounds or set(bounds) & set(node), path
         assert "additionalProperties" not in node or "maxProperties" in node, path
-
-
-NOT_YET: dict[rules.Place, Raw] = {
-    (PolicySpec, "compareToStable"): {"compareToStable": {}},
-    (PolicySpec, "retreat"): {"retreat": {"strikes": 3}},
-}
-
-
-@pytest.mark.parametrize("place", [*rules.NOT_YET, *rules.UNTYPED], ids=lambda place: f"{place[0].__name__}.{place[1]}")
-def test_what_is_not_part_of_this_version_is_refused_by_the_types_too(place: rules.Place) -> None:
-    """When this fails, the field has come: take its row out of crd/rules.py."""
-    kind: Any = RolloutPolicy if place[0] is PolicySpec else TritonRollout
-    document = documents.policy("n") if kind is RolloutPolicy else documents.rollout("n")
-    with pytest.raises(InvalidDocument):
-        parse(kind, {**document, "spec": {**document["spec"], **NOT_YET[place]}})
 
 
 def test_defaults_are_those_of_the_types() -> None:

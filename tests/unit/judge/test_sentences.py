@@ -47,7 +47,7 @@ def test_other_numbers() -> None:
             [((50, 4), (450, 2))] * 4,
             (
                 "canary error rate 8.0 % [3.0, 16] (16 of 200), at most 1 %: no verdict yet, but signs of harm "
-                "(false alarm at most 7.9 %)"
+                "(false alarm at most 2.3 %)"
             ),
         ),
         (
@@ -58,12 +58,12 @@ def test_other_numbers() -> None:
         (
             "errors",
             [((40, 2), (360, 2))] * 9,
-            "canary error rate 5.0 % [1.9, 10] (18 of 360), stable 0.6 %: false alarm at most 0.03 %",
+            "canary error rate 5.0 % [1.9, 10] (18 of 360), stable 0.6 %: false alarm at most 0.02 %",
         ),
         (
             "latency",
             [((20, 8), (180, 2))] * 8,
-            "40 % slower than 100 ms [28, 53] (64 of 160), at most 5 % allowed, stable 1.1 %: false alarm at most 0.03 %",
+            "40 % slower than 100 ms [28, 53] (64 of 160), at most 5 % allowed, stable 1.1 %: false alarm at most 0.008 %",
         ),
         (
             "latency",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -12,7 +13,7 @@ import requests
 import responses
 
 from rollout_controller.api.meta import Key
-from rollout_controller.core.observation import GaugeReading, Unknown
+from rollout_controller.core.observation import Counts, GaugeReading, Slower, Unknown
 from rollout_controller.slo.prometheus import Prometheus
 from rollout_controller.slo.reader import SliReader
 from rollout_controller.slo.sources import load_sources
@@ -34,6 +35,7 @@ class Wire:
         self.queries: list[dict[str, str]] = []
         self.fault: Callable[[str], tuple[int, dict[str, str], str] | Exception | None] = lambda _: None
         self.errors: dict[tuple[str, str], str] = {("g", "2"): "10", ("b", "2"): "90"}
+        self.buckets = {"100": "4"}
         self.gpu: dict[str, tuple[str, float]] = {}
         mock.add_callback(responses.POST, f"{URL}/api/v1/query", callback=self._answer)
         mock.add_callback(responses.POST, f"{URL}/api/v1/query_range", callback=self._answer)
@@ -67,7 +69,8 @@ class Wire:
                 yield {"envoy_cluster_name": cluster, "envoy_response_code_class": code}, value
         else:
             for cluster in "gb":
-                yield {"envoy_cluster_name": cluster, "le": "100"}, "4"
+                for edge, fast in self.buckets.items():
+                    yield {"envoy_cluster_name": cluster, "le": edge}, fast
                 yield {"envoy_cluster_name": cluster, "le": "+Inf"}, "5"
 
     @staticmethod
@@ -224,3 +227,21 @@ def test_a_gauge_is_read_with_its_time_and_grows_old(wire: Wire) -> None:
     found = wire.reader.gauge(KEY, "gpu", "green")
     assert isinstance(found, Unknown)
     assert found.code == "server-error"
+
+
+def test_edges_beside_the_objectives_come_with_the_same_query(wire: Wire) -> None:
+    wire.buckets = {"25": "1", "50": "2", "100": "4", "250": "5"}
+    beside = tuple(LATENCY.question._replace(edge_ms=edge) for edge in (25.0, 50.0, 250.0))
+    wire.reader.want(KEY, [replace(LATENCY, beside=beside)])
+    wire.tick(12)
+    assert len(wire.queries) == 2  # what was there before, and the window
+    (window,) = wire.reader.reading(KEY, "latency", "green").windows
+    assert (window.canary, window.slower) == (Counts(5, 1), (Slower(25.0, 4, 4), Slower(50.0, 3, 3), Slower(250.0, 0, 0)))
+    del wire.buckets["50"]
+    wire.tick(10)
+    assert [each.edge_ms for each in wire.reader.reading(KEY, "latency", "green").windows[-1].slower] == [25.0, 250.0]
+    assert wire.problem("latency") is None
+    wire.reader.forget(KEY)
+    wire.queries.clear()
+    wire.tick(30)
+    assert wire.queries == []

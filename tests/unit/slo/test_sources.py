@@ -12,7 +12,7 @@ from rollout_controller.api.meta import parse
 from rollout_controller.api.policy import RolloutPolicy
 from rollout_controller.api.rollout import Slot, TritonRollout, Workload
 from rollout_controller.slo.sources import CountSource, GaugeSource, check_policy, load_sources, parse_source
-from rollout_controller.slo.wants import Question, wants_of
+from rollout_controller.slo.wants import Question, edges_beside, wants_of
 
 SOURCES = load_sources()
 
@@ -154,4 +154,10 @@ def test_a_rollout_wants_each_slo_and_guard_of_both_slots() -> None:
         Question("istio", "latency", edge_ms=100.0),
         Question("dcgm", "gauge"),
     ]
+    assert not any(want.beside for want in wants)
     assert [w.identities["green"] for w in wants] == [("g",), ("g", "vision"), ("vision", "g", "")]
+
+
+@pytest.mark.parametrize(("limit", "edges"), [(100.0, (25, 50, 250)), (0.5, (1,)), (5.0, (0.5, 1, 10))])
+def test_latency_is_compared_with_stable_at_the_edges_beside_the_objectives(limit: float, edges: tuple[float, ...]) -> None:
+    assert edges_beside(SOURCES["envoy"], limit) == edges

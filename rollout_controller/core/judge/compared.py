@@ -1,0 +1,96 @@
+"""What the canary is compared with: stable's shares of late, and for latency the bucket edges at which the two are compared.
+
+A canary that is a little slower shows most where a fifth to a half of stable's requests are slower than the edge, and that is
+seldom the objective's own edge. So the bet is spread over up to three edges, chosen from stable's past alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import exp
+
+from rollout_controller.api.evidence import ComparedEdge, StableShare
+from rollout_controller.api.meta import evolve
+from rollout_controller.core.observation import Counts, Slower
+
+OWN = 0.0
+"""The place of the SLO's own edge (or of its errors) among edges."""
+SHARES = (0.4, 0.4, 0.2)
+"""Of the bet, over the edges; the one with the largest share of slow requests first."""
+_MEMORY_S = 600.0
+_FEWEST = 0.002
+_MOST = 0.5
+_ENOUGH = 200
+"""Requests of stable before its shares say which edges to compare at."""
+
+Shares = tuple[StableShare, ...]
+ArmsByEdge = Mapping[float, tuple[Counts, Counts]]
+"""The canary's and stable's counts, by edge."""
+
+
+def remember(recent: Shares, seconds: float, stable: Counts, slower: Sequence[Slower]) -> Shares:
+    """Stable's shares of late with one more window, which may be several joined ones."""
+    if stable.total == 0:
+        return recent
+    fade = exp(-seconds / _MEMORY_S)
+    bad: dict[float, int] = {OWN: stable.bad, **{each.edge_ms: each.stable for each in slower}}
+    known = {each.edge_ms: each for each in recent if each.edge_ms in bad}
+    return tuple([_faded(known.get(edge), edge, fade, stable.total, count) for edge, count in bad.items()])
+
+
+def _faded(before: StableShare | None, edge_ms: float, fade: float, total: int, bad: int) -> StableShare:
+    if before is None:
+        return StableShare(edge_ms=edge_ms, total=float(total), bad=float(bad))
+    return evolve(before, total=round(before.total * fade + total, 3), bad=round(before.bad * fade + bad, 3))
+
+
+def share(of_late: StableShare | None, prior: float) -> float:
+    """Stable's share of late; with nothing known, `prior`, which weighs as much as one request."""
+    return prior if of_late is None else (of_late.bad + prior) / (of_late.total + 1)
+
+
+def choose(recent: Shares) -> tuple[ComparedEdge, ...]:
+    """The edges at which stable's share of slow requests is from 0.2 to 50 %, the largest three; none before enough is known."""
+    known = [(each.bad / each.total, each.edge_ms) for each in recent if each.total >= _ENOUGH]
+    fit = sorted((pair for pair in known if _FEWEST <= pair[0] <= _MOST), reverse=True)[: len(SHARES)]
+    whole = sum(SHARES[: len(fit)])
+    return tuple(ComparedEdge(edge_ms=fit[i][1], share=round(SHARES[i] / whole, 6)) for i in range(len(fit)))
+
+
+def fits(of_late: StableShare | None) -> bool:
+    """Whether stable's share of late at an edge is one at which a comparison says something."""
+    return of_late is not None and of_late.total > 0 and _FEWEST <= of_late.bad / of_late.total <= _MOST
+
+
+def at_edges(canary: Counts, stable: Counts, slower: Sequence[Slower]) -> ArmsByEdge:
+    """Both arms by edge."""
+    found = {OWN: (canary, stable)}
+    found.update({e.edge_ms: (Counts(canary.total, e.canary), Counts(stable.total, e.stable)) for e in slower})
+    return found
+
+
+def counted(edges: tuple[ComparedEdge, ...], by_edge: ArmsByEdge) -> tuple[ComparedEdge, ...]:
+    """The edges with a judged window added to what people are told of them."""
+    return tuple([_added(edge, *by_edge[edge.edge_ms]) if edge.edge_ms in by_edge else edge for edge in edges])
+
+
+def _added(edge: ComparedEdge, canary: Counts, stable: Counts) -> ComparedEdge:
+    return evolve(
+        edge,
+        requests=edge.requests + canary.total,
+        slow=edge.slow + canary.bad,
+        stable_requests=edge.stable_requests + stable.total,
+        stable_slow=edge.stable_slow + stable.bad,
+    )
+
+
+def joined(before: Sequence[Slower], more: Sequence[Slower]) -> tuple[Slower, ...]:
+    """Of two joined windows, the edges that both have."""
+    known = {each.edge_ms: each for each in before}
+    both = [(known[each.edge_ms], each) for each in more if each.edge_ms in known]
+    return tuple([Slower(a.edge_ms, a.canary + b.canary, a.stable + b.stable) for a, b in both])
+
+
+def usable(slower: Sequence[Slower], canary: Counts, stable: Counts) -> tuple[Slower, ...]:
+    """Without impossible ones (negative, more slow ones than all)."""
+    return tuple([e for e in slower if 0 <= e.canary <= canary.total and 0 <= e.stable <= stable.total])

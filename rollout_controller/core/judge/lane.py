@@ -1,0 +1,124 @@
+"""The lane: is this bad enough to get users out of the way at once? The version is judged later (judge.md, Retreat).
+
+The same mixture as for the verdict, without its speed limit, on every window as it comes, and about larger harm only: errors
+over 3 times the objective, slow requests over 6 times, alone and against stable. It costs no error probability of the verdict:
+a retreat fails no attempt, and what is bet on here is bet apart.
+
+One bet for each SLO: half of it on a canary that is bad by itself, H0: p_c <= bound; half on one that is bad beside stable,
+H0: p_c <= r p_s + bound, both with chances that may drift (judge.md, Relative question):
+
+    rho = r n_c / (r n_c + n_s);  g = 1 + rho (theta - 1)
+    l(theta) = b_c ln theta - (b_c + b_s) ln g - bound n_c (theta / g - 1)
+
+Its exponential has a mean of at most 1 under H0, for binomial counts too, since (1 + p (x - 1))^n <= exp(n p (x - 1)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp, log
+from typing import NamedTuple
+
+from rollout_controller.api.evidence import Alarm, Lane, QuestionEvidence, Tally
+from rollout_controller.core.judge import mixture
+from rollout_controller.core.judge.questions import PRIORS, THETAS, log_ratios
+from rollout_controller.core.judge.step import StepView
+from rollout_controller.core.observation import Counts, Window
+
+FACTOR = {"errors": 3.0, "latency": 6.0}
+"""By kind of SLO: so many times the objective is the harm that is looked for."""
+THRESHOLD = log(100)
+"""ln M of a retreat: a version within those bounds gets there with a chance of 1 % at most, at each return of the traffic."""
+MOST_RETREATS = 5
+"""Then the lane closes, and the verdict alone decides."""
+STRIKE_S = 15.0
+"""Harm that comes back within this time after the traffic (or within its first window) is a strike."""
+_CAP = 40.0
+_RATIO = 1.1
+_LARGEST_BOUND = 0.6
+_PICKED = slice(None, None, 2)
+"""Every other alternative, the largest among them: large harm needs no fine grid."""
+_THETAS = tuple((theta, log(theta)) for theta in THETAS[_PICKED])
+_PRIORS = tuple(prior / sum(PRIORS[_PICKED]) / 2 for prior in PRIORS[_PICKED]) * 2
+_NOTHING = (0.0,) * len(_THETAS)
+
+
+def bound(kind: str, p0: float) -> float:
+    """The bad share up to which users may stay."""
+    return min(FACTOR[kind] * p0, _LARGEST_BOUND)
+
+
+class Look(NamedTuple):
+    """One window as the lane sees it."""
+
+    canary: Counts
+    stable: Counts
+    seconds: float
+    guarded: bool
+    """Stable misses the objective, too."""
+    new_step: bool
+    effect: float
+    """D of the lane: not clipped to the batch size, so that pods that are known to hiccup cause no needless retreat."""
+    step_count: int
+
+
+def grow(bound: float, before: QuestionEvidence | None, look: Look, step: StepView) -> QuestionEvidence:
+    """Take in one window; None: the first since the traffic came, or came back."""
+    before = before or mixture.LANE.none_spent()
+    ratios = (*(_NOTHING if look.guarded else _alone(bound, look.canary)), *_beside(bound, look.canary, look.stable))
+    return mixture.grow(
+        before,
+        [min(ratio / look.effect, _CAP) for ratio in ratios],
+        _PRIORS,
+        start=mixture.start_mass(before, new_step=look.new_step, steps=max(look.step_count, 2), masses=mixture.LANE),
+        spread=mixture.spread_mass(before, look.seconds, step.planned_s, mixture.LANE),
+    )
+
+
+def _alone(bound: float, canary: Counts) -> Sequence[float]:
+    bad, good = canary.bad, canary.total - canary.bad
+    return [bad * of_bad + good * of_good for of_bad, of_good in log_ratios(bound)[_PICKED]]
+
+
+def _beside(bound: float, canary: Counts, stable: Counts) -> Sequence[float]:
+    if canary.total == 0 or stable.total == 0:
+        return _NOTHING
+    allowed, all_bad = bound * canary.total, canary.bad + stable.bad
+    rho = _RATIO * canary.total / (_RATIO * canary.total + stable.total)
+    ratios = []
+    for theta, log_theta in _THETAS:
+        g = 1 + rho * (theta - 1)
+        ratios.append(canary.bad * log_theta - all_bad * log(g) - allowed * (theta / g - 1))
+    return ratios
+
+
+def misses(last: Sequence[Tally], objective: float) -> bool:
+    """Whether stable misses the objective over its last or its last two windows with traffic."""
+    for count in (1, 2):
+        total, bad = sum(t.total for t in last[-count:]), sum(t.bad for t in last[-count:])
+        if bad >= 3 and bad > objective * total:
+            return True
+    return False
+
+
+def is_open(step: StepView) -> bool:
+    """Whether anybody asks the lane."""
+    return step.retreat and step.retreats < MOST_RETREATS
+
+
+def at_entry(memory: Lane, step: StepView) -> Lane:
+    """The lane of this return of the traffic: it begins anew."""
+    return memory if memory.entry == step.retreats else Lane(entry=step.retreats)
+
+
+def log_mean(memories: Sequence[QuestionEvidence | None]) -> float:
+    """Ln of M_lane: the mean over all SLOs."""
+    logs = [0.0 if memory is None else memory.log_e for memory in memories]
+    top = max(logs)
+    return top + log(sum([exp(value - top) for value in logs]) / len(logs))
+
+
+def alarm(slo: str, window: Window) -> Alarm:
+    """What people are told of it: the last window of many, or the only one."""
+    seconds = round(window.end - window.start, 3)
+    return Alarm(slo=slo, at=window.end, seconds=seconds, total=window.canary.total, bad=window.canary.bad)

@@ -1,0 +1,70 @@
+"""A canary that hangs completes nothing and so is never counted: its share of completed requests is compared with its weight.
+
+H0: each completed request is the canary's with probability at least 0.7 of its weight. Three smaller shares are bet on, from any
+window of the step on; W <- min((W + pi) exp(l), limit), and too few are completed while the mean of W is 100 or more.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import exp, inf, log, log1p
+
+from rollout_controller.api.evidence import Routing
+from rollout_controller.api.meta import evolve
+from rollout_controller.core.explain.numbers import count, percent
+from rollout_controller.core.judge.mixture import log_add
+from rollout_controller.core.judge.step import StepView
+from rollout_controller.core.observation import Unknown, Window
+
+CODE = "routing-or-hanging"
+FIRST_S = 10.0
+"""After a change of weight: so long are requests of before still on their way."""
+_AT_LEAST = 0.7
+_SHARES = (0.5, 0.2, 0.02)
+_STARTS = 0.02
+"""Of the bet that is left, what starts with each window."""
+_THRESHOLD, _LIMIT = log(100), log(10_000)
+"""The limit makes it end soon after its cause."""
+
+
+def remember(memory: Routing, window: Window, step: StepView) -> Routing:
+    """Add a window of this step."""
+    if step.step_started_at is None or window.start < step.step_started_at + FIRST_S:
+        return memory
+    if not 0 < step.weight < 100 or window.canary.total + window.stable.total == 0:
+        return memory
+    if memory.step != step.step or memory.weight != step.weight:
+        memory = Routing(step=step.step, weight=step.weight)
+    start = log(memory.left * _STARTS)
+    before = memory.log_weights or (-inf,) * len(_SHARES)
+    canary, stable = window.canary.total, window.stable.total
+    logs = [
+        round(min(log_add(weight, start) + canary * of_canary + stable * of_stable, _LIMIT), 6)
+        for weight, (of_canary, of_stable) in zip(before, _log_ratios(step.weight), strict=True)
+    ]
+    return evolve(
+        memory,
+        log_weights=tuple(logs),
+        left=round(memory.left * (1 - _STARTS), 12),
+        canary=memory.canary + window.canary.total,
+        stable=memory.stable + window.stable.total,
+    )
+
+
+@lru_cache(maxsize=101)
+def _log_ratios(weight: int) -> tuple[tuple[float, float], ...]:
+    """By share that is bet on: what a request of the canary and one of stable say."""
+    least = _AT_LEAST * weight / 100
+    shares = [part * weight / 100 for part in _SHARES]
+    return tuple((log(share / least), log1p(-share) - log1p(-least)) for share in shares)
+
+
+def problem(memory: Routing, step: StepView) -> Unknown | None:
+    """Why the canary cannot be judged: what it does not complete is not counted."""
+    if memory.step != step.step or memory.weight != step.weight or not memory.log_weights:
+        return None
+    if sum([exp(value) for value in memory.log_weights]) / len(_SHARES) + memory.left < exp(_THRESHOLD):
+        return None
+    total = memory.canary + memory.stable
+    share = f"{count(memory.canary)} of {count(total)} completed requests ({percent(memory.canary / total)})"
+    return Unknown(CODE, f"the canary has {share} at a weight of {step.weight} %: it hangs, or requests do not get there")
