@@ -27,7 +27,7 @@ from rollout_controller.controller.definitions import LOOK_EVERY_S, Definitions
 from rollout_controller.controller.health import HealthServer, Heartbeats
 from rollout_controller.controller.logs import SECRETS
 from rollout_controller.controller.metered import MeteredStore
-from rollout_controller.controller.metrics import Metrics
+from rollout_controller.controller.metrics import EVENT_OUTCOMES, POST_OUTCOMES, Metrics
 from rollout_controller.controller.news import News, given_up, permitted
 from rollout_controller.controller.notifications import NotificationsConfig
 from rollout_controller.controller.observe import Observer
@@ -118,7 +118,7 @@ class Controller:
         settings, sources = self._settings, load_sources()
         config = settings.prometheus
         prometheus = Prometheus(config.url, token_file=config.token_file)
-        reader = SliReader(prometheus, sources, window_s=config.window, lag_s=config.lag)
+        reader = SliReader(prometheus, sources, window_s=config.window, lag_s=config.lag, on_query=self.metrics.queried)
         self.prober = Prober(
             on_change=self._wake,
             on_death=self.die,
@@ -135,13 +135,12 @@ class Controller:
         self.workloads = Workloads(self.documents, time.time, none=settings.no_workloads)
         senses = LiveSenses(reader, self.prober, sources, settings.tritons, self.workloads)
         witness = LiveWitness(senses, self.metrics)
-        told = self.metrics.notifications
         self.teller = EventTeller(
             store,
             instance=settings.identity,
             clock=time.time,
             on_death=self.die,
-            on_outcome=lambda outcome: told.labels("event", outcome).inc(),
+            on_outcome=self.metrics.sink("event", EVENT_OUTCOMES),
         )
         applier = Applier(store, senses, self.teller, written=self.documents.put)
         observer = Observer(self.documents, senses, sources)
@@ -165,14 +164,15 @@ class Controller:
             self.metrics.watch_age(kind.name, lambda kind=kind: self.documents.age(kind))  # type: ignore[misc]
 
     def _post(self, config: NotificationsConfig) -> Post:
-        told = self.metrics.notifications
+        targets = config.targets(SECRETS.hide)
+        sinks = {target.name: self.metrics.sink(target.name, POST_OUTCOMES) for target in targets}
         hearers = Hearers(
             on_told=self._wake,
-            on_outcome=lambda target, outcome: told.labels(target, outcome).inc(),
+            on_outcome=lambda target, outcome: sinks[target](outcome),
             on_given_up=given_up(self.teller.tell),
             on_death=self.die,
         )
-        post = Post(config.targets(SECRETS.hide), config.templates, hearers, permit=permitted(self.fence.check))
+        post = Post(targets, config.templates, hearers, permit=permitted(self.fence.check))
         self.metrics.watch_post({target: partial(post.waiting, target) for target in post.wanted})
         return post
 

@@ -188,9 +188,7 @@ class Lab:
             prometheus.envoy_target(admin),
             *(prometheus.Target("triton", metrics[slot], labels=prometheus.pod_labels(f"{slot}-0", "triton")) for slot in SLOTS),
             prometheus.Target("dcgm", gpu, labels=prometheus.pod_labels("dcgm-exporter-0", "exporter")),
-            prometheus.Target(
-                "rollout-controller", controller, labels=prometheus.pod_labels("rollout-controller-0", "controller")
-            ),
+            prometheus.controller_target(controller),
         )
         slots = [
             tritons.triton_server(have.triton, slot, home / slot, home / "models", port=http[slot], metrics_port=metrics[slot])
