@@ -44,6 +44,30 @@ def envoy_target(admin_port: int) -> Target:
     return Target("envoy", admin_port, "/stats/prometheus", pod_labels("envoy-0", "envoy"), (("filter", _ENVOY_STATS),))
 
 
+def istio_target(admin_port: int, namespace: str = NAMESPACE) -> Target:
+    """The same Envoy's requests and durations under Istio's names, so that dashboards and alerts work here as they are."""
+    only = (("filter", r"^cluster\.triton-[a-z]+\.(upstream_rq_[0-9][0-9][0-9]$|upstream_rq_time)"),)
+    names = tuple(
+        {"source_labels": ["__name__"], "regex": theirs, "target_label": "__name__", "replacement": istios}
+        for theirs, istios in (
+            ("envoy_cluster_upstream_rq", "istio_requests_total"),
+            ("envoy_cluster_upstream_rq_time_(.*)", "istio_request_duration_milliseconds_$1"),
+        )
+    )
+    labels = tuple(
+        {"source_labels": [theirs], "target_label": istios}
+        for theirs, istios in (("envoy_cluster_name", "destination_workload"), ("envoy_response_code", "response_code"))
+    )
+    fixed = ({"target_label": "reporter", "replacement": "source"},)
+    fixed += ({"target_label": "destination_workload_namespace", "replacement": namespace},)
+    rest: tuple[dict[str, Any], ...] = (
+        {"source_labels": ["__name__"], "regex": "istio_.*", "action": "keep"},
+        {"regex": "envoy_.*", "action": "labeldrop"},
+    )
+    relabel = (*names, *labels, *fixed, *rest)
+    return Target("istio", admin_port, "/stats/prometheus", pod_labels("client-0", "istio-proxy", namespace), only, relabel)
+
+
 def controller_target(port: int, namespace: str = NAMESPACE) -> Target:
     """As the chart's ServiceMonitor has it: the label namespace is the TritonRollout's."""
     return Target("rollout-controller", port, labels=pod_labels("rollout-controller-0", "controller", namespace), honor=True)
