@@ -58,13 +58,13 @@ def istio_target(admin_port: int, namespace: str = NAMESPACE) -> Target:
         {"source_labels": [theirs], "target_label": istios}
         for theirs, istios in (("envoy_cluster_name", "destination_workload"), ("envoy_response_code", "response_code"))
     )
-    fixed = ({"target_label": "reporter", "replacement": "source"},)
-    fixed += ({"target_label": "destination_workload_namespace", "replacement": namespace},)
     rest: tuple[dict[str, Any], ...] = (
+        {"target_label": "reporter", "replacement": "source"},
+        {"target_label": "destination_workload_namespace", "replacement": namespace},
         {"source_labels": ["__name__"], "regex": "istio_.*", "action": "keep"},
         {"regex": "envoy_.*", "action": "labeldrop"},
     )
-    relabel = (*names, *labels, *fixed, *rest)
+    relabel = (*names, *labels, *rest)
     return Target("istio", admin_port, "/stats/prometheus", pod_labels("client-0", "istio-proxy", namespace), only, relabel)
 
 
