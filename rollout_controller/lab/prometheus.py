@@ -73,10 +73,20 @@ def controller_target(port: int, namespace: str = NAMESPACE) -> Target:
     return Target("rollout-controller", port, labels=pod_labels("rollout-controller-0", "controller", namespace), honor=True)
 
 
-def prometheus_server(binary: Path, home: Path, *, port: int, targets: tuple[Target, ...]) -> Server:
+@dataclass(frozen=True)
+class Alerting:
+    """The rules that are evaluated each second, and the port of the Alertmanager that is told."""
+
+    rules: Path
+    alertmanager: int
+
+
+def prometheus_server(
+    binary: Path, home: Path, *, port: int, targets: tuple[Target, ...], alerting: Alerting | None = None
+) -> Server:
     home.mkdir(parents=True, exist_ok=True)
     config = home / "prometheus.yml"
-    config.write_text(yaml.safe_dump(scrape_config(targets), sort_keys=False))
+    config.write_text(yaml.safe_dump({**scrape_config(targets), **_alerting(alerting)}, sort_keys=False))
     argv = [
         str(binary),
         f"--config.file={config}",
@@ -91,8 +101,15 @@ def prometheus_server(binary: Path, home: Path, *, port: int, targets: tuple[Tar
 
 def scrape_config(targets: tuple[Target, ...]) -> dict[str, Any]:
     """Prometheus' configuration document."""
-    every = {"scrape_interval": SCRAPE_EVERY, "scrape_timeout": SCRAPE_EVERY}
+    every = {"scrape_interval": SCRAPE_EVERY, "scrape_timeout": SCRAPE_EVERY, "evaluation_interval": SCRAPE_EVERY}
     return {"global": every, "scrape_configs": _jobs(targets)}
+
+
+def _alerting(alerting: Alerting | None) -> dict[str, Any]:
+    if alerting is None:
+        return {}
+    told = {"static_configs": [{"targets": [f"127.0.0.1:{alerting.alertmanager}"]}]}
+    return {"rule_files": [str(alerting.rules)], "alerting": {"alertmanagers": [told]}}
 
 
 def _jobs(targets: tuple[Target, ...]) -> list[dict[str, Any]]:
