@@ -25,6 +25,7 @@ from rollout_controller.cluster.store import (
     ObjectStore,
 )
 from rollout_controller.controller.apply import Applier, Teller
+from rollout_controller.controller.news import Carrier, News
 from rollout_controller.controller.observe import Observer, Sight
 from rollout_controller.controller.reconcile import Reconciler
 from rollout_controller.controller.reference import Reference
@@ -88,6 +89,7 @@ class Play:
         route: str = ROUTE.name,
         rules: Raw | None = None,
         teller: Teller | None = None,
+        carrier: Carrier | None = None,
     ) -> None:
         """In a local store at a path, or in another one.
 
@@ -96,7 +98,7 @@ class Play:
         """
         self.store: ObjectStore = LocalStore(place) if isinstance(place, Path) else place
         self.namespace, self.key, self.route = namespace, Key(namespace, name), Key(namespace, route)
-        self.world, self.teller = world, teller
+        self.world, self.teller, self.carrier = world, teller, carrier
         rollout, policy_document, virtual_service = documents(self.key, route)
         rollout["spec"].update(spec or {})
         policy_document["spec"].update(rules or {})
@@ -118,7 +120,8 @@ class Play:
         self.workloads = Workloads(self, lambda: self.world.now)
         observer = Observer(self, self, SOURCES)
         applier = Applier(store, self, self, written=lambda _kind, _document: None)
-        self.reconciler = Reconciler(self, observer, applier, self, lambda: self.world.now)
+        news = News(self.carrier)
+        self.reconciler = Reconciler(self, observer, applier, self, lambda: self.world.now, news=news)
 
     # --- documents, straight from the store ------------------------------------------------------------------
 

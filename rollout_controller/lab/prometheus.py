@@ -31,6 +31,8 @@ class Target:
     params: tuple[tuple[str, str], ...] = ()
     relabel: tuple[dict[str, Any], ...] = ()
     """`metric_relabel_configs` of the job: what becomes of each sample's name and labels."""
+    honor: bool = False
+    """Labels that the target has, too, are its own. Else, as the charts have it, they arrive as exported_*."""
 
 
 def pod_labels(pod: str, container: str, namespace: str = NAMESPACE) -> tuple[tuple[str, str], ...]:
@@ -40,6 +42,11 @@ def pod_labels(pod: str, container: str, namespace: str = NAMESPACE) -> tuple[tu
 
 def envoy_target(admin_port: int) -> Target:
     return Target("envoy", admin_port, "/stats/prometheus", pod_labels("envoy-0", "envoy"), (("filter", _ENVOY_STATS),))
+
+
+def controller_target(port: int, namespace: str = NAMESPACE) -> Target:
+    """As the chart's ServiceMonitor has it: the label namespace is the TritonRollout's."""
+    return Target("rollout-controller", port, labels=pod_labels("rollout-controller-0", "controller", namespace), honor=True)
 
 
 def prometheus_server(binary: Path, home: Path, *, port: int, targets: tuple[Target, ...]) -> Server:
@@ -73,7 +80,7 @@ def _jobs(targets: tuple[Target, ...]) -> list[dict[str, Any]]:
                 "job_name": target.job,
                 "metrics_path": target.path,
                 "params": {name: [value] for name, value in target.params},
-                "honor_labels": False,  # as the charts have it: labels that the target has too arrive as exported_*
+                "honor_labels": target.honor,
                 "static_configs": [],
             },
         )

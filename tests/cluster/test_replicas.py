@@ -71,6 +71,7 @@ def test_a_leader_that_is_asked_to_end_hands_over(scene: Stage) -> None:
 
 def test_a_leader_that_is_killed_is_followed(scene: Stage) -> None:
     leader, follower = scene.two()
+    settled(scene, leader)
     scene.drift()
     leader.end(Signals.SIGKILL)
     follower.wait_acting()
