@@ -21,7 +21,7 @@ from tests.unit.triton.wire_triton import WireTriton, serve
 pytestmark = pytest.mark.cluster
 
 FROZEN_S = 10.0
-AWAY_S = 10.0
+AWAY_S = 5.0
 
 
 @pytest.fixture

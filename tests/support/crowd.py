@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -107,11 +107,15 @@ class Crowd:
         return found
 
     def wait_weights(self, blue: int, green: int, within_s: float) -> None:
-        soon(lambda: set(self.weights().values()) == {(blue, green)}, within_s, lambda: f"{self.phases()}\n{self.stage.logs()}")
+        self._wait(lambda: set(self.weights().values()) == {(blue, green)}, within_s)
 
     def wait_phase(self, phase: str, within_s: float) -> None:
         count = len(self.names)
-        soon(lambda: self.phases()[phase] == count, within_s, lambda: f"{self.phases()}\n{self.stage.logs()}")
+        self._wait(lambda: self.phases()[phase] == count, within_s)
+
+    def _wait(self, so: Callable[[], bool], within_s: float) -> None:
+        """Seldom: all documents are read at each look."""
+        soon(so, within_s, lambda: f"{self.phases()}\n{self.stage.logs()}", most_s=0.5)
 
     def go_bad(self) -> float:
         """Every green slot fails half of its requests from now on; the time of that, in seconds since 1970."""
