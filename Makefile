@@ -8,7 +8,7 @@ AGAIN = echo "Once more, one at a time, what failed:"; $(BIN)/pytest -v --last-f
 
 UNIT = not lab and not cluster and not mesh
 
-.PHONY: demo test unit lab cluster mesh check bench bench-scale install format clean
+.PHONY: demo test unit lab cluster mesh check bench bench-judge bench-scale install format clean
 
 demo: install ## four versions of a model, real servers, one of them good
 	@$(BIN)/rollouts demo $(DEMO)
@@ -41,6 +41,9 @@ bench: install ## figures of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.judge
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.rollback
+
+bench-judge: install ## docs/judge-tables.md: the judge and other rules in made worlds; goes on where it was ended
+	$(BIN)/python -m benchmarks.judge_tables $(BENCH)
 
 bench-scale: install ## 1,000 active attempts in one controller
 	@$(BIN)/python -m rollout_controller.lab.parts

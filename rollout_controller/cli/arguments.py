@@ -17,6 +17,7 @@ GROUPS = {
     "ask": "Bring a version in",
     "steer": "Steer an attempt",
     "write": "Write documents",
+    "try": "Try before you trust it",
     "run": "Run it",
 }
 
@@ -91,7 +92,11 @@ def _list(parser: argparse.ArgumentParser) -> None:
 
 def _history(parser: argparse.ArgumentParser) -> None:
     _name(parser)
-    _output(parser, ("json", "yaml"), "")
+    _output(parser, ("json", "yaml", "html"), "; html: a page of one attempt, to be attached to a ticket")
+    parser.add_argument("--attempt", type=int, metavar="N", help="html: this attempt (default: the newest)")
+    parser.add_argument("--to", metavar="FILE", help="html: write it to FILE (default: standard output)")
+    parser.add_argument("--prometheus", metavar="URL", help="html: where its graphs come from (default: that of local.yaml)")
+    parser.add_argument("--prometheus-token-file", metavar="FILE", help="html: a file with a bearer token for it")
 
 
 def _explain(parser: argparse.ArgumentParser) -> None:
@@ -165,6 +170,43 @@ def _controller(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metrics-port", type=int, metavar="PORT", help="for /metrics, /healthz, /readyz; 0 takes a free one")
 
 
+def _whole(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number over 0")
+    return value
+
+
+def _simulate(parser: argparse.ArgumentParser) -> None:
+    world, run = parser.add_argument_group("the world"), parser.add_argument_group("the simulation")
+    parser.add_argument("-f", "--file", required=True, metavar="FILE", help="the RolloutPolicy; - is stdin")
+    world.add_argument("--rps", type=_positive, metavar="N", help="requests a second of the whole service")
+    world.add_argument("--errors", metavar="PERCENT", help="error rate of a healthy version (default 0.5%%)")
+    world.add_argument("--p95", metavar="TIME", help="p95 of a healthy version (default 80ms)")
+    world.add_argument("--scrape", metavar="TIME", help="scrape interval (default 15s)")
+    world.add_argument("--batch", type=_whole, metavar="N", help="requests that fail together (default 1)")
+    world.add_argument(
+        "--hiccups",
+        action="append",
+        metavar="LEN/EVERY[/SHARE]",
+        help="pods are dead for LEN each EVERY, for SHARE of the requests",
+    )
+    world.add_argument("--world", metavar="FILE", help="all of it and more as YAML (docs/simulate.md); options go before")
+    run.add_argument(
+        "--harm", action="append", metavar="HARM", help="a version that hurts; again for another one (default: three usual ones)"
+    )
+    run.add_argument("--insist", action="store_true", help="begin although stable misses its objective (a person says promote)")
+    run.add_argument("--attempts", type=_whole, metavar="N", help="of each version, however long it takes")
+    run.add_argument("--time", type=_seconds, metavar="TIME", help="begin none after so long (default 20s without --attempts)")
+    run.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, other fates (default 1)")
+    run.add_argument("--processes", type=_whole, default=0, metavar="N", help="default: one a core; changes no result")
+    run.add_argument("--picture", metavar="FILE.svg", help="draw weights and times, too")
+    _output(parser, ("json", "yaml"), "")
+
+
 def _lab(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("up", "down", "status"))
     parser.add_argument("directory", nargs="?", default=".lab", metavar="DIR", help="default .lab")
@@ -194,7 +236,14 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command("list", "see", "one line a rollout, those that need a person first", "", ("list", "list -o json"), _list),
     Command("explain", "see", "all that is known about one, and what was told so far", "", ("explain resnet50",), _explain),
-    Command("history", "see", "the last ten attempts", "", ("history resnet50", "history resnet50 -o json"), _history),
+    Command(
+        "history",
+        "see",
+        "the last ten attempts",
+        "",
+        ("history resnet50", "history resnet50 -o json", "history resnet50 -o html --attempt 7 --to attempt.html"),
+        _history,
+    ),
     Command(
         "trigger",
         "ask",
@@ -228,6 +277,22 @@ COMMANDS: tuple[Command, ...] = (
         "All faults are shown at once, each with its line. Annotations that the file does not have are kept.",
         ("apply -f policy.yaml rollout.yaml", "cat rollout.yaml | {} apply -f -"),
         _apply,
+    ),
+    Command(
+        "simulate",
+        "try",
+        "what a policy will do for you: thousands of attempts in a made world",
+        "Plays an identical version and versions that hurt, by the controller's own decisions, on a virtual clock: how often\n"
+        "the first is rolled back (price), how often and how soon the others are (gain), and what users meet meanwhile.\n"
+        "HARM: errors=5%, p95=120ms, outage, hang=50%, gpu=95%; with from=50% (a weight) or after=10m behind a comma.",
+        (
+            "simulate -f policies/balanced.yaml --rps 3",
+            "simulate -f policies/balanced.yaml --rps 3 --errors 0.5% --harm errors=5% --harm p95=120ms",
+            "simulate -f policies/fast.yaml --rps 200 --scrape 5s --hiccups 20s/20m/4 --harm outage,from=50%",
+            "simulate -f my.yaml --world world.yaml --attempts 5000 --seed 2 --picture out.svg",
+            "simulate -f my.yaml --rps 0.2 -o json",
+        ),
+        _simulate,
     ),
     Command(
         "controller",

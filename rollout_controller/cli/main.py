@@ -104,6 +104,7 @@ _COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "wait": _on_documents("waiting", "wait"),
     **dict.fromkeys(("pause", "resume", "promote", "abort"), _on_documents("ask", "command")),
     "apply": _apply,
+    "simulate": _elsewhere("rollout_controller.cli.simulate"),
     "controller": _elsewhere("rollout_controller.cli.controller"),
     "lab": _elsewhere("rollout_controller.lab.command"),
     "demo": _elsewhere("rollout_controller.lab.demo"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -22,8 +22,10 @@ FAST_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.
 CALL_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 WAIT_BUCKETS_S = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 LAG_BUCKETS_S = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 30.0, 60.0)
-OUTCOMES = ("written", "known", "counted", "late", "failed", "dropped")
-"""Of messages: `failed` and `dropped` never reached anybody."""
+EVENT_OUTCOMES = ("written", "known", "counted", "late", "failed", "dropped")
+"""Of events: `failed` and `dropped` never reached anybody."""
+POST_OUTCOMES = ("sent", "late", "refused", "expired")
+"""Of messages to targets outside: `late` is tried again, `refused` and `expired` never reached anybody."""
 
 
 class Metrics:
@@ -53,6 +55,7 @@ class Metrics:
         self._watch_age = self._gauge("watch_age_seconds", "Since a watch last heard", "kind")
         self.leader = self._gauge("leader", "1 while this process leads")
         self.unknown_fields = self._gauge("definitions_unknown_fields", "Our fields that the cluster's definitions would drop")
+        self._waiting = self._gauge("notifications_waiting", "Messages that wait for a target", "sink")
         self.notifications = self._counter("notifications_total", "Messages told, by sink and outcome", "sink", "outcome")
         self._gauge("build_info", "1, with the version of this program", "version").labels(_version()).set(1)
 
@@ -70,11 +73,16 @@ class Metrics:
         self._read("queue_retries_total", "Turns that were put off by a back-off", lambda: figures().retries)
         self._read("queue_dropped_total", "Keys that a full queue did not take", lambda: figures().dropped)
 
-    def sink(self, name: str) -> Callable[[str], None]:
+    def sink(self, name: str, outcomes: Sequence[str]) -> Callable[[str], None]:
         """What counts the outcomes of one sink of messages. Each is there from the start, so that its first increase is seen."""
-        for outcome in OUTCOMES:
+        for outcome in outcomes:
             self.notifications.labels(name, outcome)
         return lambda outcome: self.notifications.labels(name, outcome).inc()
+
+    def watch_post(self, waiting: Mapping[str, Callable[[], int]]) -> None:
+        """Read at each scrape how many messages wait for each target."""
+        for target, count in waiting.items():
+            self._waiting.labels(target).set_function(count)
 
     def watch_age(self, kind: str, age_s: Callable[[], float]) -> None:
         """Read at each scrape how long ago a kind's watch last heard something."""

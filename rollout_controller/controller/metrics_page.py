@@ -12,7 +12,7 @@ from rollout_controller.api.status import Condition, GuardReading, Outcome, Phas
 from rollout_controller.cluster.store import KINDS
 from rollout_controller.controller.described import Described
 from rollout_controller.controller.errors import Trouble
-from rollout_controller.controller.metrics import OUTCOMES, Metrics
+from rollout_controller.controller.metrics import EVENT_OUTCOMES, POST_OUTCOMES, Metrics
 from rollout_controller.controller.queue import Figures
 from rollout_controller.core.conditions import ACCEPTED, ROUTE_IN_SYNC, TYPES
 
@@ -40,12 +40,13 @@ LABELS: Mapping[str, str] = {
     "guard": "of the policy",
     "verdict": _one_of(kind.value for kind in VerdictKind),
     "state": _one_of(get_args(GuardReading.model_fields["state"].annotation)),
-    "outcome": f"of attempts: {_one_of(get_args(Outcome))}; of messages: {_one_of(OUTCOMES)}",
+    "outcome": f"of attempts: {_one_of(get_args(Outcome))}; of events: {_one_of(EVENT_OUTCOMES)}; of other messages: "
+    + _one_of(POST_OUTCOMES),
     "trouble": _one_of(get_args(Trouble)),
     "duty": "`tick`, `read`, `definitions`",
     "verb": "a call of the store: `get`, `list`, `create`, `replace`, `patch`, `replace_status`, `delete`",
     "source": "an SLI source, as in [sources.md](sources.md)",
-    "sink": "where messages go: `event`",
+    "sink": "where messages go: `event`, and the targets of [notifications.md](notifications.md)",
 }
 """What the values of each label can be. None grows with requests, attempts or time; `version` has one value at a time."""
 

@@ -24,6 +24,7 @@ class LiveWitness:
     def __init__(self, senses: LiveSenses, metrics: Metrics) -> None:
         self._senses, self._metrics = senses, metrics
         self._log = structlog.get_logger("rollouts")
+        self._done = structlog.get_logger("actions")
         self._lock = threading.Lock()
         self._specs: dict[Key, RolloutSpec] = {}
         self._workloads: dict[Key, dict[str, str]] = {}
@@ -54,13 +55,19 @@ class LiveWitness:
             self._metrics.rollouts.drifted(key)
         for action in plan.actions:
             if isinstance(action, SetImage):
-                self._log.info("image set", rollout=str(key), slot=action.slot, version=action.version)
+                self._done.info("image set", rollout=str(key), slot=action.slot, version=action.version)
             elif isinstance(action, Scale):
-                self._log.info("replicas set", rollout=str(key), slot=action.slot, replicas=action.replicas, note=action.note)
+                self._done.info("replicas set", rollout=str(key), slot=action.slot, replicas=action.replicas, note=action.note)
         moved = next((dict(a.weights) for a in plan.actions if isinstance(a, SetWeights)), None)
         if moved is not None:
-            self._log.info(
-                "weights written", rollout=str(key), phase=str(plan.status.phase), weights=moved, code=plan.reason.code
+            attempt = plan.status.attempt
+            self._done.info(
+                "weights written",
+                attempt=attempt.id if attempt else None,
+                rollout=str(key),
+                phase=str(plan.status.phase),
+                weights=moved,
+                code=plan.reason.code,
             )
 
     def turn_refused(self, rollout: TritonRollout, error: Exception) -> None:

@@ -138,6 +138,7 @@ class Turn:
             news=news or drift or quiet,
             drift=drift,
             quiet=quiet,
+            attempt=attempt.id if attempt else "",
         )
 
 

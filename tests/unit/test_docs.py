@@ -17,6 +17,7 @@ from rollout_controller.controller.config import LocalConfig
 from rollout_controller.core.conditions import ACCEPTED, ROUTE_IN_SYNC, TYPES
 from rollout_controller.core.explain.codes import BLOCKS, Code
 from rollout_controller.core.states import RESTING, TRANSITIONS, Event
+from rollout_controller.replay.world import WorldFile
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -108,3 +109,11 @@ def test_every_condition_is_explained() -> None:
 def test_the_command_line_knows_which_codes_are_in_the_way() -> None:
     """It repeats them, because it must not import the core."""
     assert {code.value for code in BLOCKS} == build.BLOCKS
+
+
+def test_the_world_of_the_docs_is_one() -> None:
+    text = (ROOT / "docs" / "simulate.md").read_text()
+    block = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert block is not None
+    made = parse(WorldFile, yaml.safe_load(block[1]))
+    assert set(yaml.safe_load(block[1])) | {"aligned", "gpu"} == set(made.to_raw()), "the docs show all that can be said"

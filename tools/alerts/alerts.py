@@ -164,7 +164,7 @@ CONTROLLER = Group(
         Alert(
             "RolloutNotificationsFailing",
             "warning",
-            'sum by (namespace, job, sink) (increase(rollout_controller_notifications_total{outcome=~"failed|dropped"}[15m])) > 0',
+            'sum by (namespace, job, sink) (increase(rollout_controller_notifications_total{outcome=~"failed|dropped|refused|expired"}[15m])) > 0',
             "0m",
             "Messages to {{ $labels.sink }} are lost",
             "Given up or dropped in the last 15 minutes: about {{ $value | humanize }} messages to {{ $labels.sink }}. Rollouts go on; "

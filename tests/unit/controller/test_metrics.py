@@ -21,7 +21,7 @@ from rollout_controller.api.status import (
 )
 from rollout_controller.cluster.store import ROLLOUT, Unavailable
 from rollout_controller.controller import exposition, metrics_page
-from rollout_controller.controller.metrics import Metrics
+from rollout_controller.controller.metrics import EVENT_OUTCOMES, Metrics
 from rollout_controller.controller.queue import WorkQueue
 
 KEY, OTHER = Key("vision", "resnet50"), Key("vision", "bert")
@@ -215,7 +215,7 @@ def test_the_controllers_own(metrics: Metrics) -> None:
     with pytest.raises(KeyError), metrics.turn():
         raise KeyError("x")
     metrics.ticked("tick", lag_s=0.1, took_s=0.01, missed=2)
-    metrics.sink("event")("failed")
+    metrics.sink("event", EVENT_OUTCOMES)("failed")
     metrics.queried("envoy", 0.02)
     metrics.queried("envoy", 2.0, "no-answer")
     found = {(name, labels): v for (name, labels), v in samples(metrics).items() if name.startswith("rollout_controller_")}
