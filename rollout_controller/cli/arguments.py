@@ -214,6 +214,9 @@ def _lab(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detach", action=argparse.BooleanOptionalAction, default=True, help="up: leave it running and return (default)"
     )
+    parser.add_argument(
+        "--with-receiver", action="store_true", help="up: what would go to Slack is written to DIR/messages.jsonl"
+    )
 
 
 def _demo(parser: argparse.ArgumentParser) -> None:

@@ -56,20 +56,24 @@ def panels(
             problems.append(fetched.problem.sentence)
             continue
         count = counter(source, want.question)
-        lines = tuple(
-            Line(
-                role,
-                role,
-                tuple((k * step_s, _share(count(fetched.tallies.get((want.identities[slot], k))))) for k in _all(batch)),
-            )
-            for role, slot in _roles(past, rollout)
-        )
-        found.append(_panel(policy, want, lines, step_s))
+        lines = []
+        for role, slot in _roles(past, rollout):
+            pairs = [(k * step_s, count(fetched.tallies.get((want.identities[slot], k)))) for k in _all(batch)]
+            lines.append(Line(role, role, tuple((at, _share(pair)) for at, pair in pairs if _had(past, role, at, step_s))))
+        found.append(_panel(policy, want, tuple(lines), step_s))
     return found, problems
 
 
 def _all(batch: CountBatch) -> range:
     return range(batch.first, batch.last + 1)
+
+
+def _had(past: Past, role: Role, at: float, step_s: float) -> bool:
+    """Whether a slot had its role at a time: the canary's was stable before the attempt, or is after a promotion."""
+    record = past.record
+    return role == "stable" or (
+        record.started_at <= at - step_s and (record.outcome != "Promoted" or at <= record.ended_at + step_s)
+    )
 
 
 def _share(pair: tuple[int, int]) -> float | None:
@@ -91,8 +95,8 @@ def _panel(policy: RolloutPolicy, want: Want, lines: tuple[Line, ...], step_s: f
     every = format_duration(step_s)
     if slo.latency is not None:
         limit, what = 1 - slo.latency.quantile, f"slower than {milliseconds(want.question.edge_ms)}"
-        title = f"{slo.name}: requests {what}, every {every}"
+        title = f"{slo.name}: {what}, every {every}"
     else:
         assert slo.error_rate is not None
-        limit, title = slo.error_rate.max, f"{slo.name}: failed requests, every {every}"
+        limit, title = slo.error_rate.max, f"{slo.name}: failed, every {every}"
     return Panel(title, "percent", lines, limit, f"at most {percent_exact(round(limit, 12))}")

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+from rollout_controller.lab import processes
+from rollout_controller.lab.processes import Server
+
+FILE = "messages.jsonl"
+HOOK = "/services/T000/B000/of-the-lab"
+"""Where an incoming webhook would be."""
 HELD_S = 120.0
 """A request that nobody lets go ends after this long."""
 
@@ -119,3 +129,52 @@ def _usual(received: Received, number: int) -> Answer:
         said_there: Any = [] if received.method == "GET" else {"message": "Annotation added", "id": number}
         return Answer(200, json.dumps(said_there).encode(), {"Content-Type": "application/json"})
     return Answer(200, b"ok", {"Content-Type": "text/plain"})
+
+
+# --- as a server of a lab --------------------------------------------------------------------------------------
+
+
+def receiver_server(home: Path, port: int) -> Server:
+    """It writes down what it gets in `home`/messages.jsonl."""
+    arguments = ["--port", str(port), "--out", str(home / FILE)]
+    return processes.python_server("receiver", __name__, arguments, home / "receiver.log", grace_s=1.0)
+
+
+def wire_up(home: Path, url: str) -> dict[str, Any]:
+    """`notifications` of a local.yaml that sends all that there is to say to a receiver, as if it were Slack."""
+    path = home / "slack-webhook"
+    path.write_text(f"{url}{HOOK}\n")
+    return {"slack": {"webhookFile": str(path)}}
+
+
+def messages(home: Path) -> list[str]:
+    """What Slack would have shown so far, oldest first."""
+    try:
+        lines = (home / FILE).read_text().splitlines()
+    except OSError:
+        return []
+    return [str(line["text"]) for line in map(json.loads, lines) if isinstance(line, dict) and "text" in line]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m rollout_controller.lab.receiver", description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    chosen = parser.parse_args()
+    lock, ended = threading.Lock(), threading.Event()
+
+    def write(received: Received) -> None:
+        if received.json is not None:
+            with lock, chosen.out.open("a") as out:
+                out.write(json.dumps(received.json, ensure_ascii=False) + "\n")
+            sys.stdout.write(f"{received.method} {received.path}\n")
+
+    receiver = Receiver(chosen.port, write)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: ended.set())
+    ended.wait()
+    receiver.close()
+
+
+if __name__ == "__main__":
+    main()
