@@ -60,7 +60,7 @@ def from_a_moment(many: Crowd, version: str, window_s: int) -> tuple[list[float]
 
 
 def since_sample(many: Crowd, off: dict[str, float]) -> list[float]:
-    """Seconds from the end of the last window that the verdict used: what is not the judge's. Nothing where a retreat came first."""
+    """Seconds from the end of the last window that the verdict used: what is not the judge's. None after a retreat."""
     ends = {name: parse_instant(status["attempts"][0]["lastSampleAt"]) for name, status in many.statuses().items()}
     return [off[name] - end for name, end in ends.items() if off[name] >= end]
 
