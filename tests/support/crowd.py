@@ -138,8 +138,8 @@ def documents(namespace: str, name: str) -> tuple[Raw, Raw]:
     return made, route
 
 
-def rules(namespace: str, tolerance: Mapping[str, str]) -> Raw:
-    """Errors and latency; a first step that lasts until it is ended by harm, without a retreat before it, or by a person."""
+def rules(namespace: str, tolerance: Mapping[str, str], *, retreat: Raw | str = "off") -> Raw:
+    """Errors and latency; a first step that lasts until it is ended by harm, or by a person."""
     made = policy(namespace)
     latency = {"name": "latency", "source": "envoy", "latency": {"quantile": 0.95, "max": "100ms"}}
     made["spec"] |= {
@@ -148,14 +148,22 @@ def rules(namespace: str, tolerance: Mapping[str, str]) -> Raw:
         "hold": {"min": "20m", "minRequests": 30, "timeout": "1h"},
         "undecided": {"after": "30m"},
         "judge": {"tolerance": dict(tolerance)},
-        "retreat": "off",
+        "retreat": retreat,
     }
     return made
 
 
 @contextmanager
 def crowd(
-    kube: Kube, namespace: str, folder: Path, count: int, *, window_s: int, tolerance: str, scrape: str = "1s"
+    kube: Kube,
+    namespace: str,
+    folder: Path,
+    count: int,
+    *,
+    window_s: int,
+    tolerance: str,
+    scrape: str = "1s",
+    retreat: Raw | str = "off",
 ) -> Iterator[Crowd]:
     """All of it, with one controller that acts."""
     names = [f"r-{number:03d}" for number in range(count)]
@@ -173,7 +181,7 @@ def crowd(
             }
             made = Stage(kube, namespace, folder, **config)
             try:
-                kube.apply(rules(namespace, {"errors": tolerance, "latency": tolerance}))
+                kube.apply(rules(namespace, {"errors": tolerance, "latency": tolerance}, retreat=retreat))
                 kube.apply(*(document for name in names for document in documents(namespace, name)))
                 made.replica("a").wait_acting()
                 yield Crowd(made, names, traffic, tritons, server)
