@@ -131,10 +131,12 @@ def test_what_users_met_is_what_the_mesh_alert_sees(story: Story) -> None:
 def test_the_rollback_is_told_by_the_controller_and_as_an_alert(story: Story) -> None:
     """Both end in the same place: what plays Slack at the wire."""
     home = story.service.directory
-    told = story.service.until(lambda: [text for text in receiver.alerts(home) if "was rolled back" in text], 60, "the alert")
+    told = story.service.until(
+        lambda: [text for text in receiver.alerts(home) if "was rolled back" in text] or None, 60, "the alert"
+    )
     assert told[0].startswith("FIRING warning: default/classifier was rolled back")
     assert f"{RUNBOOKS}/RolloutRolledBack.md" in told[0]
-    story.service.until(lambda: [text for text in receiver.messages(home) if "rolled back" in text], 60, "the message")
+    story.service.until(lambda: [text for text in receiver.messages(home) if "rolled back" in text] or None, 60, "the message")
     assert receiver.shown(home), "what `lab up --no-detach` prints"
 
 
