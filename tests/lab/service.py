@@ -168,9 +168,9 @@ class Service:
 
 
 @contextmanager
-def running(directory: Path, *, rps: float = 100, **changes: Any) -> Iterator[Service]:
+def running(directory: Path, *, rps: float = 100, alerts: bool = False, **changes: Any) -> Iterator[Service]:
     """Everything up and under load; nothing left afterwards."""
-    lab = Lab(directory)
+    lab = Lab(directory, with_alerts=alerts)
     with lab as info:
         service = Service(lab, info)
         service.apply(**changes)
