@@ -6,6 +6,9 @@ STAMP := $(VENV)/.installed
 # Two labs share two cores: what failed beside another is tried once more alone, and must pass there.
 AGAIN = echo "Once more, one at a time, what failed:"; $(BIN)/pytest -v --last-failed --last-failed-no-failures none
 
+# Where this is set, every test process would compile all tests anew.
+export PYTHONDONTWRITEBYTECODE =
+
 UNIT = not lab and not cluster and not mesh
 
 .PHONY: demo test unit lab cluster mesh check bench bench-judge bench-scale install format clean

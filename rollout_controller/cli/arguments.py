@@ -189,17 +189,14 @@ def _simulate(parser: argparse.ArgumentParser) -> None:
     world.add_argument("--scrape", metavar="TIME", help="scrape interval (default 15s)")
     world.add_argument("--batch", type=_whole, metavar="N", help="requests that fail together (default 1)")
     world.add_argument(
-        "--hiccups",
-        action="append",
-        metavar="LEN/EVERY[/SHARE]",
-        help="pods are dead for LEN each EVERY, for SHARE of the requests",
+        "--hiccups", action="append", metavar="LEN/EVERY[/PODS]", help="each of a version's PODS is dead for LEN each EVERY"
     )
     world.add_argument("--world", metavar="FILE", help="all of it and more as YAML (docs/simulate.md); options go before")
     run.add_argument(
         "--harm", action="append", metavar="HARM", help="a version that hurts; again for another one (default: three usual ones)"
     )
     run.add_argument("--insist", action="store_true", help="begin although stable misses its objective (a person says promote)")
-    run.add_argument("--attempts", type=_whole, metavar="N", help="of each version, however long it takes")
+    run.add_argument("--attempts", type=_whole, metavar="N", help="of each version that hurts, however long it takes")
     run.add_argument("--time", type=_seconds, metavar="TIME", help="begin none after so long (default 20s without --attempts)")
     run.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, other fates (default 1)")
     run.add_argument("--processes", type=_whole, default=0, metavar="N", help="default: one a core; changes no result")
@@ -284,7 +281,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "simulate",
         "try",
-        "what a policy will do for you: thousands of attempts in a made world",
+        "what a policy will do for you: hundreds of attempts in a made world",
         "Plays an identical version and versions that hurt, by the controller's own decisions, on a virtual clock: how often\n"
         "the first is rolled back (price), how often and how soon the others are (gain), and what users meet meanwhile.\n"
         "HARM: errors=5%, p95=120ms, outage, hang=50%, gpu=95%; with from=50% (a weight) or after=10m behind a comma.",

@@ -1,4 +1,4 @@
-"""`rollouts simulate`: a policy file and a made world, thousands of attempts by the product's own `decide`."""
+"""`rollouts simulate`: a policy file and a made world, hundreds of attempts by the product's own `decide`."""
 
 from __future__ import annotations
 

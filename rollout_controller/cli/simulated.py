@@ -82,44 +82,41 @@ def _rows(found: Mapping[str, Figures]) -> list[Row]:
 
     add("rolled back", [_share(f.outcomes["rolled-back"]) for f in every])
     add("promoted", [_share(f.outcomes["promoted"]) for f in every])
-    add("  with a step unproven", [_share(f.unproven) if f.unproven.count else "-" for f in every])
+    add("  a step unproven", [_share(f.unproven) if f.unproven.count else "-" for f in every])
     others: tuple[tuple[Outcome, str], ...] = (
         ("gave-up", "gave up"),
-        ("paused", "paused for a person"),
+        ("paused", "paused"),
         ("not-started", "not started"),
         ("unfinished", "not over"),
     )
     for outcome, label in others:
         add(label, [_share(f.outcomes[outcome]) if f.outcomes[outcome].count else "-" for f in every])
-    add("users off it after", [_times(f.off) for f in every])
+    rows.append((Span(""), Span("median (95 %)", "dim")))
+    add("users off after", [_times(f.off) for f in every])
     add("verdict after", [_times(f.verdict) for f in every])
     add("promoted after", [_times(f.promotion) for f in every])
-    add("requests that failed on it", [_counts(f.failed) for f in every])
-    add("requests that were slow on it", [_counts(f.slow) for f in every])
-    add("retreats without cause", [f"{f.needless:.2f} an attempt" if f.needless else "-" for f in every])
+    add("failed requests", [_counts(f.failed) for f in every])
+    add("slow requests", [_counts(f.slow) for f in every])
+    add("needless retreats", [f"{f.needless:.2f} an attempt" if f.needless else "-" for f in every])
     return rows
 
 
 def _share(share: Share) -> str:
-    """`391 of 400, 98 % [96, 99]`; nothing found: at most what."""
+    """`98 % [96, 99]`."""
     low, high = share.interval
-    if share.count == 0:
-        return f"0, at most {percent(high)}"
-    if share.count == share.total:
-        return f"all, at least {percent(low)}"
     return f"{percent(share.value)} [{share_number(low)}, {share_number(high)}]"
 
 
 def _times(times: Spread) -> str:
     if times.median is None or times.p95 is None:
         return "-"
-    return f"{span(times.median)}, p95 {span(times.p95)}"
+    return f"{span(times.median)} ({span(times.p95)})"
 
 
 def _counts(counts: Spread) -> str:
     if counts.median is None or counts.p95 is None:
         return "-"
-    return f"{count(round(counts.median))}, p95 {count(round(counts.p95))}"
+    return f"{count(round(counts.median))} ({count(round(counts.p95))})"
 
 
 def _words(shown: Shown) -> list[tuple[str, Tone]]:
@@ -128,7 +125,7 @@ def _words(shown: Shown) -> list[tuple[str, Tone]]:
     promised = shown.policy.spec.judge.false_rollback
     false = price.outcomes["rolled-back"]
     tone: Tone = "good" if false.interval[1] <= promised else "bad" if false.interval[0] > promised else "plain"
-    price_words = f"Price: {_of(false)} of the {count(false.total)} times that an {identical} came, it was rolled back"
+    price_words = f"Price: an {identical} was rolled back in {_of(false)} of {count(false.total)} attempts"
     said = [(f"{price_words} (promised: at most {limit(promised)}).", tone)]
     if false.interval[0] > promised:
         said.append(("That is more than promised: this world has hiccups as long as judge.tolerance; raise it.", "bad"))

@@ -186,6 +186,7 @@ class Lab:
         )
         targets = (
             prometheus.envoy_target(admin),
+            prometheus.istio_target(admin),
             *(prometheus.Target("triton", metrics[slot], labels=prometheus.pod_labels(f"{slot}-0", "triton")) for slot in SLOTS),
             prometheus.Target("dcgm", gpu, labels=prometheus.pod_labels("dcgm-exporter-0", "exporter")),
             prometheus.controller_target(controller),

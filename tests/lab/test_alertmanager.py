@@ -1,69 +1,114 @@
-"""What the controller tells a real Alertmanager is one alert, however often it is told, and goes on to who listens there."""
+"""A fired alert reaches people: real Prometheus with the product's rules, real Alertmanager, and what plays Slack at the wire."""
 
 from __future__ import annotations
 
+import json
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
-import requests
-import yaml
 
-from rollout_controller.lab import parts, ports, processes
-from rollout_controller.lab.processes import Server
-from rollout_controller.lab.receiver import Receiver
-from rollout_controller.notify.alertmanager import Alertmanager
-from rollout_controller.notify.target import TROUBLE
-from rollout_controller.notify.wire import Sent, Wire
-from tests.unit.notify.support import news
+from rollout_controller.lab import alertmanager, parts, ports, processes, prometheus
+from tests.support.prometheus import Exporter, find_prometheus
+from tools.alerts.files import PLAIN
+from tools.alerts.model import RUNBOOKS
 
 pytestmark = pytest.mark.lab
 
+WHO = 'namespace="vision",rollout="resnet50"'
+
+
+class Slack:
+    """Takes what an incoming webhook takes, and answers `ok`."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        slack = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                slack.messages.append(json.loads(body))
+                self.send_response(200)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"ok")
+
+            def log_message(self, *args: Any) -> None:
+                """Quiet."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/services/T0/B0/xyz"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def until(self, what: str, found: Callable[[str], bool], within_s: float = 60.0) -> str:
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            for message in list(self.messages):
+                if found(text := json.dumps(message, ensure_ascii=False)):
+                    return text
+            time.sleep(0.1)
+        raise AssertionError(f"not within {within_s:g} s: {what}; there came {self.messages}")
+
+
+class World:
+    """A rollout that a test moves from phase to phase."""
+
+    def __init__(self) -> None:
+        self.phase = "Progressing"
+
+    def text(self) -> str:
+        phases = {phase: int(phase == self.phase) for phase in ("Progressing", "RolledBack", "Succeeded")}
+        lines = [f'rollout_phase{{{WHO},phase="{phase}"}} {value}' for phase, value in phases.items()]
+        return "\n".join([*lines, "rollout_controller_leader 1", ""])
+
 
 @pytest.fixture
-def listener() -> Iterator[Receiver]:
-    receiver = Receiver()
-    yield receiver
-    receiver.close()
+def slack() -> Iterator[Slack]:
+    server = Slack()
+    yield server
+    server.close()
 
 
 @pytest.fixture
-def server(tmp_path: Path, listener: Receiver) -> Iterator[str]:
-    """An Alertmanager that passes everything on to `listener` at once; gives its URL."""
-    binary = parts.find_alertmanager(print)
-    (port,) = ports.free_ports(1)
-    config = {
-        "route": {"receiver": "people", "group_wait": "0s", "group_interval": "1s", "group_by": ["..."]},
-        "receivers": [{"name": "people", "webhook_configs": [{"url": f"{listener.url}/alerts"}]}],
-    }
-    (tmp_path / "alertmanager.yaml").write_text(yaml.safe_dump(config))
-    url = f"http://127.0.0.1:{port}"
-    arguments = [f"--config.file={tmp_path / 'alertmanager.yaml'}", f"--storage.path={tmp_path / 'data'}"]
-    arguments += [f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address="]
-    made = Server(
-        name="alertmanager",
-        argv=[str(binary), *arguments],
-        log=tmp_path / "alertmanager.log",
-        ready=f"{url}/-/ready",
-        grace_s=2.0,
-    )
-    running = processes.start(made, tmp_path, tethered=True)
+def world(slack: Slack, tmp_path: Path) -> Iterator[World]:
+    """Prometheus and Alertmanager, up, under a rollout."""
+    it = World()
+    exporter = Exporter(it.text)
+    theirs, ours = ports.free_ports(2)
+    alerting = prometheus.Alerting(PLAIN, theirs)
+    targets = (prometheus.controller_target(exporter.port, "rollout-system"),)
+    servers = [
+        alertmanager.alertmanager_server(
+            parts.find_alertmanager(print), tmp_path / "alertmanager", port=theirs, webhook=slack.url
+        ),
+        prometheus.prometheus_server(find_prometheus(), tmp_path / "prometheus", port=ours, targets=targets, alerting=alerting),
+    ]
+    up = [processes.start(server, tmp_path, tethered=True) for server in servers]
     try:
-        processes.wait_ready([running], 30.0)
-        yield url
+        processes.wait_ready(up, 30.0)
+        yield it
     finally:
-        processes.stop([running], tmp_path)
+        assert processes.stop(up, tmp_path) == ()
+        exporter.close()
 
 
-def test_told_twice_it_is_one_alert_with_the_sentence_and_the_links(server: str, listener: Receiver) -> None:
-    target = Alertmanager(server, None, Wire(timeout_s=10.0), TROUBLE, clock=time.time)
-    told = news(at=round(time.time(), 3))
-    assert [target.send(told, "") for _ in range(2)] == [Sent(), Sent()]
-    (alert,) = requests.get(f"{server}/api/v2/alerts", timeout=10).json()
-    assert alert["labels"]["alertname"] == "RolloutRolledBack"
-    assert alert["status"]["state"] == "active"
-    received = listener.wait(1)[0].json["alerts"]
-    assert [each["labels"] for each in received] == [alert["labels"]]
-    assert told.notice.sentence in received[0]["annotations"]["description"]
-    assert received[0]["generatorURL"].startswith("https://grafana.example.com/d/rollout?")
+def test_a_rollback_is_told_with_its_runbook_and_taken_back_when_it_is_over(slack: Slack, world: World) -> None:
+    time.sleep(3.0)
+    assert slack.messages == [], "nothing is wrong yet"
+    world.phase = "RolledBack"
+    told = slack.until("the alert", lambda text: "FIRING" in text and "resnet50" in text)
+    assert "FIRING warning: vision/resnet50 was rolled back" in told
+    assert "rollouts -n vision explain resnet50" in told
+    assert f"{RUNBOOKS}/RolloutRolledBack.md" in told
+    world.phase = "Succeeded"
+    slack.until("the end of it", lambda text: "RESOLVED warning: vision/resnet50 was rolled back" in text)
+    assert len(slack.messages) == 2, "one message each"

@@ -72,8 +72,8 @@ def test_up_gives_working_servers_and_down_leaves_nothing(directory: Path) -> No
         }
         assert (directory / settings["envoy"]["rds"]).exists()
         time.sleep(1.5)
-        assert ask(info, "sum(up)") == [4.0]  # envoy, two tritons, the GPU exporter; no controller runs
-        assert ask(info, "count(up)") == [5.0]
+        assert ask(info, "sum(up)") == [5.0]  # envoy twice, two tritons, the GPU exporter; no controller runs
+        assert ask(info, "count(up)") == [6.0]
     finally:
         ended = lab.down()
     assert ended.left == ()

@@ -121,6 +121,12 @@ BOARD = Board(
         "Messages, and what it costs",
         graph("Messages per second", "By sink and outcome.", "short", _rate("notifications_total", "sink", "outcome")),
         graph(
+            "Messages that wait",
+            "For their target. They survive a restart and hold nothing up.",
+            "short",
+            Query(f"max by (sink) (rollout_controller_notifications_waiting{{{US}}})", "{{sink}}"),
+        ),
+        graph(
             "CPU", "Cores.", "short", Query(f"sum by (instance) (rate(process_cpu_seconds_total{{{US}}}{RATE}))", "{{instance}}")
         ),
         graph(

@@ -22,7 +22,7 @@ from rollout_controller.notify.target import ALL, NEWS
 from rollout_controller.notify.wire import MountedSecret, Wire
 from tests.play import DEAD, FAILS, GOOD, KEY, Play, playing
 from tests.support.watching import soon
-from tests.unit.controller.test_kill import DeadlyStore, Killed
+from tests.support.writes import DeadlyStore, Killed
 from tests.world import Behaviour, World
 
 BEHAVIOURS = {"1": GOOD, "2": GOOD, "3": FAILS, "5": DEAD, "7": Behaviour(fails_to_load="No such file")}

@@ -11,7 +11,7 @@ from rollout_controller.api.names import Key, Raw
 from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.store import Kind, ObjectStore
 from tests.play import Play, playing
-from tests.unit.controller.test_kill import DeadlyStore
+from tests.support.writes import DeadlyStore
 
 
 class Pruning(DeadlyStore):
