@@ -329,11 +329,20 @@ FAILS = Behaviour(errors=0.05)
 DEAD = Behaviour(errors=1.0)
 
 
-def playing(store: ObjectStore, namespace: str, *, teller: Teller | None = None, name: str = KEY.name, **rules: object) -> Play:
+def playing(
+    store: ObjectStore,
+    namespace: str,
+    *,
+    teller: Teller | None = None,
+    carrier: Carrier | None = None,
+    name: str = KEY.name,
+    **rules: object,
+) -> Play:
     """A rollout at rest: version 1 is stable on blue; 1, 2, 6 are good, 3 fails 5 % of its requests, 5 all, 7 does not load."""
     behaviours = {"1": GOOD, "2": GOOD, "6": GOOD, "3": FAILS, "5": DEAD, "7": Behaviour(fails_to_load="No such file")}
     world = World(behaviours=behaviours, window_s=10.0)
-    played = Play(store, world, namespace=namespace, name=name, route=f"triton-{name}", rules=rules, teller=teller)
+    route = f"triton-{name}"
+    played = Play(store, world, namespace=namespace, name=name, route=route, rules=rules, teller=teller, carrier=carrier)
     played.settle()
     return played
 
