@@ -16,4 +16,4 @@ COPY --from=build /opt/rollouts /opt/rollouts
 ENV PATH=/opt/rollouts/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532
 ENTRYPOINT ["rollouts"]
-CMD ["controller", "--config", "/etc/rollout-controller/config.yaml", "--log-format", "json"]
+CMD ["controller", "--config", "/etc/rollout-controller/config.yaml", "--log-format", "json", "--log-level", "info"]

@@ -6,6 +6,9 @@ STAMP := $(VENV)/.installed
 # Two labs share two cores: what failed beside another is tried once more alone, and must pass there.
 AGAIN = echo "Once more, one at a time, what failed:"; $(BIN)/pytest -v --last-failed --last-failed-no-failures none
 
+# Where this is set, every test process would compile all tests anew.
+export PYTHONDONTWRITEBYTECODE =
+
 UNIT = not lab and not cluster and not mesh
 
 .PHONY: demo test unit lab cluster mesh check bench bench-judge bench-scale install format clean
@@ -32,8 +35,8 @@ mesh: install
 	$(BIN)/pytest -v -m mesh
 
 check: install ## format, lint, types, import contracts
-	$(BIN)/ruff format --check rollout_controller tests benchmarks
-	$(BIN)/ruff check rollout_controller tests benchmarks
+	$(BIN)/ruff format --check rollout_controller tests benchmarks tools
+	$(BIN)/ruff check rollout_controller tests benchmarks tools
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -63,8 +66,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 format: install
-	$(BIN)/ruff check --fix -q rollout_controller tests benchmarks
-	$(BIN)/ruff format rollout_controller tests benchmarks
+	$(BIN)/ruff check --fix -q rollout_controller tests benchmarks tools
+	$(BIN)/ruff format rollout_controller tests benchmarks tools
 
 clean: ## environment, lab and caches of this tree; built servers stay in the user's cache
 	-@test -x $(BIN)/rollouts && $(BIN)/rollouts lab down 2>/dev/null

@@ -1,12 +1,12 @@
 """Metrics bad to weight 0 on a real Kubernetes API, for one attempt and for many at once, and what that costs.
 
-python -m benchmarks.cluster_harm [--counts 1 100] [--runs 3] [--window 10] [--tolerance 20s] [--rest 60]
+python -m benchmarks.cluster_harm [--counts 1 100] [--runs 3] [--window 10] [--tolerance 20s] [--rest 60] [--no-retreat]
 
 kube-apiserver, etcd, Prometheus and the controller's process are real; the controller has the chart's rights and no more. The
 slots' traffic is made up by an exporter, and deploys are external: no Triton is needed. Two SLOs each, errors and latency. All
 canaries fail half of their requests: from their first one, or, in every second run, from one moment in the middle of the first
 step, wherever that falls in a window. "Weight 0" is when a client of the API server sees it in the VirtualService (looked at ten
-times a second).
+times a second): with the first retreat, or without retreats with the rollback. Each run lasts until all are rolled back.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.process import cpu_s, memory_mib
+from rollout_controller.api.names import Raw
 from rollout_controller.api.quantities import parse_instant
 from rollout_controller.lab.kube import Kube
 from tests.support.chart import make_namespace
@@ -59,8 +60,9 @@ def from_a_moment(many: Crowd, version: str, window_s: int) -> tuple[list[float]
 
 
 def since_sample(many: Crowd, off: dict[str, float]) -> list[float]:
-    """Seconds from the end of the last window that the verdict used: what is not the judge's."""
-    return [off[name] - parse_instant(status["attempts"][0]["lastSampleAt"]) for name, status in many.statuses().items()]
+    """Seconds from the end of the last window that the verdict used: what is not the judge's. None after a retreat."""
+    ends = {name: parse_instant(status["attempts"][0]["lastSampleAt"]) for name, status in many.statuses().items()}
+    return [off[name] - end for name, end in ends.items() if off[name] >= end]
 
 
 def until_off(many: Crowd, on: dict[str, float]) -> dict[str, float]:
@@ -117,7 +119,8 @@ def measure(kube: Kube, folder: Path, count: int, arguments: argparse.Namespace)
     took: dict[str, list[float]] = {KINDS[0]: [], KINDS[1]: []}
     used: list[float] = []
     missing = 0
-    with crowd(kube, namespace, folder, count, window_s=arguments.window, tolerance=arguments.tolerance) as many:
+    retreat: Raw | str = "off" if arguments.no_retreat else {"coolDown": "60s", "strikes": 3}
+    with crowd(kube, namespace, folder, count, window_s=arguments.window, tolerance=arguments.tolerance, retreat=retreat) as many:
         many.wait_phase("Idle", RAMP_S)
         if arguments.rest:
             steady(many, arguments.rest)
@@ -130,7 +133,8 @@ def measure(kube: Kube, folder: Path, count: int, arguments: argparse.Namespace)
             used += sample
             say(summary(f"{count:>4} at once, {kind}, run {run // 2 + 1}", bad))
     lines = [summary(f"{count} at once, {kind}: to weight 0", values) for kind, values in took.items()]
-    lines.append(summary(f"{count} at once: last sample used to weight 0", used))
+    if used:
+        lines.append(summary(f"{count} at once: last sample used to weight 0", used))
     return [*lines, f"{count} at once: rollbacks without an event: {missing} of {sum(map(len, took.values()))}"]
 
 
@@ -152,6 +156,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2, help="of each kind")
     parser.add_argument("--window", type=int, default=10, help="seconds: one batch of queries this often")
     parser.add_argument("--tolerance", default="20s", help="of the policy's judge")
+    parser.add_argument("--no-retreat", action="store_true", help="the verdict alone takes users off the canary")
     parser.add_argument("--rest", type=float, default=60, help="seconds over which calls are counted; 0: not at all")
     arguments = parser.parse_args()
     found: list[str] = []

@@ -11,7 +11,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from rollout_controller.lab.kube import Kube
 
-settings.register_profile("untimed", deadline=None)  # a busy machine is no fault
+settings.register_profile("untimed", deadline=None, max_examples=50)  # a busy machine is no fault; each run draws others
 settings.load_profile("untimed")
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from rollout_controller import mesh
 from rollout_controller.api.errors import InvalidDocument
-from rollout_controller.api.meta import ANNOTATION_COMMAND, ANNOTATION_REQUEST, ANNOTATION_VERSION, Key, Raw, parse
+from rollout_controller.api.meta import ANNOTATION_COMMAND, ANNOTATION_REQUEST, ANNOTATION_VERSION, Key, Model, Raw, parse
 from rollout_controller.api.policy import Guard, RolloutPolicy, Slo
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Condition, Phase, RolloutStatus
@@ -24,6 +25,7 @@ from rollout_controller.cluster.store import (
     ObjectStore,
 )
 from rollout_controller.controller.apply import Applier, Teller
+from rollout_controller.controller.news import Carrier, News
 from rollout_controller.controller.observe import Observer, Sight
 from rollout_controller.controller.reconcile import Reconciler
 from rollout_controller.controller.reference import Reference
@@ -36,6 +38,7 @@ from rollout_controller.slo.sources import load_sources
 from tests import kubelet
 from tests.world import Behaviour, World, policy
 
+M = TypeVar("M", bound=Model)
 KEY = Key("vision", "resnet50")
 SOURCES = load_sources()
 ROUTE = Key("vision", "triton")
@@ -86,6 +89,7 @@ class Play:
         route: str = ROUTE.name,
         rules: Raw | None = None,
         teller: Teller | None = None,
+        carrier: Carrier | None = None,
     ) -> None:
         """In a local store at a path, or in another one.
 
@@ -94,7 +98,7 @@ class Play:
         """
         self.store: ObjectStore = LocalStore(place) if isinstance(place, Path) else place
         self.namespace, self.key, self.route = namespace, Key(namespace, name), Key(namespace, route)
-        self.world, self.teller = world, teller
+        self.world, self.teller, self.carrier = world, teller, carrier
         rollout, policy_document, virtual_service = documents(self.key, route)
         rollout["spec"].update(spec or {})
         policy_document["spec"].update(rules or {})
@@ -108,6 +112,7 @@ class Play:
         self.told: list[Tell] = []
         self.invalid_documents: list[InvalidDocument] = []
         self.refusals: list[Exception] = []
+        self._looked: dict[type[Model], tuple[Raw, Model]] = {}
         self.start(self.store)
 
     def start(self, store: ObjectStore) -> None:
@@ -115,7 +120,8 @@ class Play:
         self.workloads = Workloads(self, lambda: self.world.now)
         observer = Observer(self, self, SOURCES)
         applier = Applier(store, self, self, written=lambda _kind, _document: None)
-        self.reconciler = Reconciler(self, observer, applier, self, lambda: self.world.now)
+        news = News(self.carrier)
+        self.reconciler = Reconciler(self, observer, applier, self, lambda: self.world.now, news=news)
 
     # --- documents, straight from the store ------------------------------------------------------------------
 
@@ -152,7 +158,8 @@ class Play:
         for document in self.store.list(DEPLOYMENT, self.namespace).items:
             meta = document["metadata"]
             status = self.kubelet.status(meta["name"].removeprefix("triton-"), document)
-            self.store.replace_status(DEPLOYMENT, Key(meta["namespace"], meta["name"]), status, meta["resourceVersion"])
+            if status != document.get("status"):
+                self.store.replace_status(DEPLOYMENT, Key(meta["namespace"], meta["name"]), status, meta["resourceVersion"])
 
     def weights(self) -> Mapping[str, int]:
         """What the route gives each slot; nothing where there is no route, or none that can be read."""
@@ -164,11 +171,19 @@ class Play:
             return {}
 
     def rollout(self) -> TritonRollout:
-        return parse(TritonRollout, self.store.get(ROLLOUT, self.key))
+        return self._parsed(TritonRollout, self.store.get(ROLLOUT, self.key))
 
     @property
     def status(self) -> RolloutStatus:
-        return parse(RolloutStatus, self.store.get(ROLLOUT, self.key).get("status") or {})
+        return self._parsed(RolloutStatus, self.store.get(ROLLOUT, self.key).get("status") or {})
+
+    def _parsed(self, kind: type[M], raw: Raw) -> M:
+        """As `parse`; tests look far more often than something changes."""
+        before, model = self._looked.get(kind, (None, None))
+        if before != raw or not isinstance(model, kind):
+            model = parse(kind, raw)
+            self._looked[kind] = raw, model
+        return model
 
     @property
     def code(self) -> str:

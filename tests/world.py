@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
 from rollout_controller.api.meta import parse
 from rollout_controller.api.policy import PolicySpec, RolloutPolicy
@@ -94,9 +95,9 @@ class World:
         stable = next(slot for slot in self.running if slot != canary)
         fresh = [
             Window(end - self.window_s, end, counted[canary][kind], counted[stable][kind])
-            for end, counted in self.history
-            if end > since and not self._dark_at(end)
-        ]
+            for end, counted in takewhile(lambda window: window[0] > since, reversed(self.history))
+            if not self._dark_at(end)
+        ][::-1]
         if self._dark_at(self.now):
             assert self.dark is not None
             return SliReading(tuple(fresh), Unknown("no-answer", "Prometheus does not answer", self.dark[0]))

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from rollout_controller.api.evidence import JudgeState
 from rollout_controller.api.meta import Model
+from rollout_controller.api.notices import Outbox
 from rollout_controller.api.quantities import Instant
 
 
@@ -344,3 +345,5 @@ class RolloutStatus(Model):
     """The last ten, newest first."""
     attempt_count: int = 0
     """How many attempts there were."""
+    outbox: Outbox | None = None
+    """News that not everybody outside of the cluster has yet. Only where the controller is told of somebody to tell."""

@@ -92,7 +92,11 @@ def _list(parser: argparse.ArgumentParser) -> None:
 
 def _history(parser: argparse.ArgumentParser) -> None:
     _name(parser)
-    _output(parser, ("json", "yaml"), "")
+    _output(parser, ("json", "yaml", "html"), "; html: a page of one attempt, to be attached to a ticket")
+    parser.add_argument("--attempt", type=int, metavar="N", help="html: this attempt (default: the newest)")
+    parser.add_argument("--to", metavar="FILE", help="html: write it to FILE (default: standard output)")
+    parser.add_argument("--prometheus", metavar="URL", help="html: where its graphs come from (default: that of local.yaml)")
+    parser.add_argument("--prometheus-token-file", metavar="FILE", help="html: a file with a bearer token for it")
 
 
 def _explain(parser: argparse.ArgumentParser) -> None:
@@ -207,6 +211,9 @@ def _lab(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detach", action=argparse.BooleanOptionalAction, default=True, help="up: leave it running and return (default)"
     )
+    parser.add_argument(
+        "--with-receiver", action="store_true", help="up: what would go to Slack is written to DIR/messages.jsonl"
+    )
 
 
 def _demo(parser: argparse.ArgumentParser) -> None:
@@ -229,7 +236,14 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command("list", "see", "one line a rollout, those that need a person first", "", ("list", "list -o json"), _list),
     Command("explain", "see", "all that is known about one, and what was told so far", "", ("explain resnet50",), _explain),
-    Command("history", "see", "the last ten attempts", "", ("history resnet50", "history resnet50 -o json"), _history),
+    Command(
+        "history",
+        "see",
+        "the last ten attempts",
+        "",
+        ("history resnet50", "history resnet50 -o json", "history resnet50 -o html --attempt 7 --to attempt.html"),
+        _history,
+    ),
     Command(
         "trigger",
         "ask",

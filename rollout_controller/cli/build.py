@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from rollout_controller.api.names import ANNOTATION_COMMAND, ANNOTATION_REQUEST, ANNOTATION_VERSION
@@ -31,7 +31,7 @@ def build(rollout: Mapping[str, Any], policy: Mapping[str, Any] | None, now: flo
     metadata, status = _map(rollout.get("metadata")), _map(rollout.get("status"))
     spec = _map(_map(policy).get("spec"))
     phase = str(status.get("phase") or "Idle")
-    attempt = _attempt(_map(status.get("attempt")), spec, phase, now)
+    attempt = _attempt(_map(status.get("attempt")), spec, [_map(v) for v in _list(status.get("verdicts"))], phase, now)
     slots = _slots(_map(_map(rollout.get("spec")).get("slots")), _map(status.get("slots")))
     stable = status.get("stableSlot")
     late_s = _late(status, phase, now)
@@ -183,7 +183,9 @@ def _guard(raw: Mapping[str, Any], now: float) -> CheckInfo:
     )
 
 
-def _attempt(raw: Mapping[str, Any], policy: Mapping[str, Any], phase: str, now: float) -> AttemptInfo | None:
+def _attempt(
+    raw: Mapping[str, Any], policy: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]], phase: str, now: float
+) -> AttemptInfo | None:
     if not raw:
         return None
     index = int(raw.get("step", -1))
@@ -199,10 +201,19 @@ def _attempt(raw: Mapping[str, Any], policy: Mapping[str, Any], phase: str, now:
         weight_percent=int(raw.get("weight") or 0),
         step=index + 1,
         steps=_steps(raw, policy, phase, now),
+        requests_per_s=_rate(raw, verdicts, now),
         paused_s=_since(seconds_since_1970(raw.get("pausedAt")), now),
         blind_s=_since(seconds_since_1970(raw.get("unknownSince")), now),
         stuck_s=_since(seconds_since_1970(raw.get("stuckSince")), now),
     )
+
+
+def _rate(raw: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]], now: float) -> float | None:
+    """Canary requests a second in this step."""
+    lasted = _since(seconds_since_1970(raw.get("stepStartedAt")), now)
+    counted = max([int(verdict.get("requests") or 0) for verdict in verdicts], default=0)
+    seen = counted - int(raw.get("requestsBeforeStep") or 0)
+    return round(seen / lasted, 6) if lasted and seen > 0 else None
 
 
 def _since(at: float | None, now: float) -> float | None:

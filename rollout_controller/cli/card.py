@@ -218,13 +218,20 @@ def _by_itself(info: Info) -> Iterator[str]:
     if info.phase == "Progressing":
         for check in info.checks:
             if check.state == "undecided" and check.requests_needed:
-                yield f"{check.name} needs about {count(check.requests_needed)} more requests"
+                takes = f" ({span(takes_s)} at this rate)" if (takes_s := still_takes_s(info, check)) is not None else ""
+                yield f"{check.name} needs about {count(check.requests_needed)} more requests{takes}"
     overdue = info.late_s is not None and (info.deadline_s or 0) <= 0
     if info.deadline_at is not None and info.deadline_s is not None and not overdue:
         near = info.deadline_s < _HALF_A_DAY_S
         soon = f"in {span(info.deadline_s)}" if info.deadline_s > 0 else "now"
         if not near or clock(info.deadline_at).split()[0] not in info.sentence:
             yield _deadline(info, soon, clock(info.deadline_at) if near else f"{day_and_clock(info.deadline_at)} UTC")
+
+
+def still_takes_s(info: Info, check: CheckInfo) -> float | None:
+    """Until the requests that a verdict needs are there, with the traffic there is now."""
+    rate = info.attempt.requests_per_s if info.attempt is not None else None
+    return check.requests_needed / rate if rate and check.requests_needed else None
 
 
 def _deadline(info: Info, soon: str, at: str) -> str:

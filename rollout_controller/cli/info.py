@@ -108,6 +108,8 @@ class AttemptInfo:
     step: int
     """From 1; 0 while preparing."""
     steps: tuple[StepInfo, ...]
+    requests_per_s: float | None
+    """Of the canary, in this step; None before there are any."""
     paused_s: float | None
     blind_s: float | None
     stuck_s: float | None

@@ -102,6 +102,10 @@ def watch(session: Session, infos: Iterable[Info], page: Callable[[Info], Page])
 
 
 def history(args: Namespace, session: Session) -> int:
+    if args.output == "html":
+        from rollout_controller.cli.history_page import page  # noqa: PLC0415 - the documents' types, a third of a second
+
+        return page(args, session)
     info = session.info(session.find(args.name))
     if args.output in {"json", "yaml"}:
         session.screen.data({"name": info.name, "namespace": info.namespace, "attempts": facts(info.history)}, args.output)

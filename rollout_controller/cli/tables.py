@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rollout_controller.cli.build import ACTIVE
-from rollout_controller.cli.card import PHASE_TONES, STATE_TONES, head, reasons, slots, what_next
+from rollout_controller.cli.card import PHASE_TONES, STATE_TONES, head, reasons, slots, still_takes_s, what_next
 from rollout_controller.cli.info import CheckInfo, Info, PastInfo
 from rollout_controller.cli.page import Blank, Block, Flow, Page, Para, Row, Span, Table, Tone
 from rollout_controller.cli.words import count, day_and_clock, percent, span
@@ -122,16 +122,23 @@ def explanation(info: Info, policy: dict[str, str], events: Sequence[EventInfo],
     if info.code:
         blocks.append(Para("code", info.code, "dim", EXPLAIN_LABEL))
     blocks += [
-        Para(check.name, f"{check.state}: {_told(check)}", STATE_TONES[check.state], EXPLAIN_LABEL) for check in info.checks
+        Para(check.name, f"{check.state}: {_told(info, check)}", STATE_TONES[check.state], EXPLAIN_LABEL) for check in info.checks
     ]
     blocks += [Blank(), *(Para(label, text, size=EXPLAIN_LABEL) for label, text in policy.items()), Blank()]
     return (*blocks, *_told_so_far(events))
 
 
-def _told(check: CheckInfo) -> str:
-    if check.sentence:
-        return check.sentence
-    return percent(check.value_share) if check.value_share is not None else check.unknown_code or "no data yet"
+def _told(info: Info, check: CheckInfo) -> str:
+    """The sentence, what speaks against the version so far, and what is still needed."""
+    words = check.sentence
+    if not words:
+        words = (percent(check.value_share) if check.value_share is not None else check.unknown_code or "no data yet") + "."
+    chance = check.false_alarm_share
+    if chance is not None and check.requests and check.state in {"fine", "undecided"}:
+        words += f" Evidence of harm: false alarm at most {percent(chance)}." if chance < 1 else " No evidence of harm."
+    if check.state == "undecided" and (takes_s := still_takes_s(info, check)) is not None:
+        words += f" {count(check.requests_needed or 0)} more requests take {span(takes_s)} at this rate."
+    return words
 
 
 def _told_so_far(events: Sequence[EventInfo]) -> list[Block]:

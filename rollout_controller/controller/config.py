@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
@@ -14,6 +13,8 @@ from rollout_controller.api.errors import FieldError, InvalidDocument
 from rollout_controller.api.meta import Model, parse
 from rollout_controller.api.quantities import Duration, format_duration
 from rollout_controller.cluster.lease import LONGEST_S
+from rollout_controller.controller.notifications import NotificationsConfig
+from rollout_controller.controller.urls import Url, url
 
 FILE_NAME = "local.yaml"
 DATABASE_NAME = "rollouts.db"
@@ -37,24 +38,13 @@ def _name(text: str) -> str:
     return text
 
 
-def _url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        _ = parts.port
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{text!r} is not a URL|http:// or https://, a host and a port, for example 'http://10.0.0.7:8000'")
-    return text.rstrip("/")
-
-
 def _template(text: str) -> str:
     names = re.findall(r"\{(.*?)\}", text)
     if names not in (["host"], ["host", "namespace"]):
         raise ValueError(
             f"{text!r} does not say where a host is|a URL with {{host}}, and {{namespace}} after it where it is needed"
         )
-    _url(text.replace("{host}", "host").replace("{namespace}", "namespace"))
+    url(text.replace("{host}", "host").replace("{namespace}", "namespace"))
     return text.rstrip("/")
 
 
@@ -64,7 +54,6 @@ def _lease_seconds(seconds: float) -> float:
     return seconds
 
 
-Url = Annotated[str, AfterValidator(_url)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -101,6 +90,7 @@ class LocalConfig(Model):
     triton: dict[str, str]
     """Base URL of the Triton behind each host of the slots."""
     metrics: MetricsConfig = MetricsConfig()
+    notifications: NotificationsConfig = NotificationsConfig()
 
 
 class ClusterPrometheusConfig(PrometheusConfig):
@@ -147,6 +137,7 @@ class ClusterConfig(Model):
     lease: LeaseConfig | None = None
     """None: this process always leads; only right where it is the only one."""
     workloads: WorkloadsConfig = WorkloadsConfig()
+    notifications: NotificationsConfig = NotificationsConfig()
     namespaces: tuple[Annotated[str, AfterValidator(namespace_name)], ...] = ()
     """Empty: the whole cluster."""
 

@@ -8,7 +8,8 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -24,8 +25,11 @@ from rollout_controller.controller.apply import Applier
 from rollout_controller.controller.config import MetricsConfig, PrometheusConfig
 from rollout_controller.controller.definitions import LOOK_EVERY_S, Definitions
 from rollout_controller.controller.health import HealthServer, Heartbeats
+from rollout_controller.controller.logs import SECRETS
 from rollout_controller.controller.metered import MeteredStore
-from rollout_controller.controller.metrics import Metrics
+from rollout_controller.controller.metrics import EVENT_OUTCOMES, POST_OUTCOMES, Metrics
+from rollout_controller.controller.news import News, given_up, permitted
+from rollout_controller.controller.notifications import NotificationsConfig
 from rollout_controller.controller.observe import Observer
 from rollout_controller.controller.reconcile import Reconciler
 from rollout_controller.controller.schedule import Schedule
@@ -35,6 +39,7 @@ from rollout_controller.controller.tritons import Tritons
 from rollout_controller.controller.turns import SILENT_S, Turns
 from rollout_controller.controller.witness import LiveWitness
 from rollout_controller.controller.workloads import LOCAL, Workloads
+from rollout_controller.notify.post import Hearers, Post
 from rollout_controller.slo.prometheus import Prometheus
 from rollout_controller.slo.reader import SliReader
 from rollout_controller.slo.sources import load_sources
@@ -69,6 +74,7 @@ class Settings:
     """Why there are no Deployments and StatefulSets for this controller; None: there are."""
     wire: Transport | None = None
     """To an API server, where there is one: it is asked whether its definitions know all our fields."""
+    notifications: NotificationsConfig = field(default_factory=NotificationsConfig)
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ class Controller:
         settings, sources = self._settings, load_sources()
         config = settings.prometheus
         prometheus = Prometheus(config.url, token_file=config.token_file)
-        reader = SliReader(prometheus, sources, window_s=config.window, lag_s=config.lag)
+        reader = SliReader(prometheus, sources, window_s=config.window, lag_s=config.lag, on_query=self.metrics.queried)
         self.prober = Prober(
             on_change=self._wake,
             on_death=self.die,
@@ -129,17 +135,18 @@ class Controller:
         self.workloads = Workloads(self.documents, time.time, none=settings.no_workloads)
         senses = LiveSenses(reader, self.prober, sources, settings.tritons, self.workloads)
         witness = LiveWitness(senses, self.metrics)
-        told = self.metrics.notifications
         self.teller = EventTeller(
             store,
             instance=settings.identity,
             clock=time.time,
             on_death=self.die,
-            on_outcome=lambda outcome: told.labels("event", outcome).inc(),
+            on_outcome=self.metrics.sink("event", EVENT_OUTCOMES),
         )
         applier = Applier(store, senses, self.teller, written=self.documents.put)
         observer = Observer(self.documents, senses, sources)
-        reconciler = Reconciler(self.documents, observer, applier, witness, time.time)
+        self.post = self._post(settings.notifications)
+        news = News(self.post if self.post.wanted else None)
+        reconciler = Reconciler(self.documents, observer, applier, witness, time.time, news=news)
         self.turns = Turns(
             self.documents,
             reconciler,
@@ -155,6 +162,19 @@ class Controller:
         self.health = self._health(settings.metrics)
         for kind in self.documents.kinds:
             self.metrics.watch_age(kind.name, lambda kind=kind: self.documents.age(kind))  # type: ignore[misc]
+
+    def _post(self, config: NotificationsConfig) -> Post:
+        targets = config.targets(SECRETS.hide)
+        sinks = {target.name: self.metrics.sink(target.name, POST_OUTCOMES) for target in targets}
+        hearers = Hearers(
+            on_told=self._wake,
+            on_outcome=lambda target, outcome: sinks[target](outcome),
+            on_given_up=given_up(self.teller.tell),
+            on_death=self.die,
+        )
+        post = Post(targets, config.templates, hearers, permit=permitted(self.fence.check))
+        self.metrics.watch_post({target: partial(post.waiting, target) for target in post.wanted})
+        return post
 
     def _health(self, where: MetricsConfig) -> HealthServer:
         ready = {"documents": self.not_ready, "leadership": self.not_a_candidate}
@@ -275,6 +295,7 @@ class Controller:
         self.metrics.leader.set(1)
         self.metrics.rollouts.counts_from = time.time()
         self.teller.start()
+        self.post.start()
         self.prober.start()
 
     def _turn(self) -> None:
@@ -304,6 +325,7 @@ class Controller:
 
     def _end(self) -> None:
         """First what another leader waits for. The lease is given back only when nothing of ours is under way any more."""
+        self.post.stop(TOLD_S)  # turns write down what was told
         quiet = self.turns.stop(TURN_S)
         self.prober.stop(0.0)
         self.teller.stop(TOLD_S)

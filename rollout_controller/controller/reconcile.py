@@ -12,10 +12,13 @@ from rollout_controller.api.meta import Key, Metadata, Raw, parse
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Reason, RolloutStatus
 from rollout_controller.cluster.store import ROLLOUT, Refused
+from rollout_controller.controller import decisions
 from rollout_controller.controller.apply import Applier
 from rollout_controller.controller.errors import classify
 from rollout_controller.controller.farewell import Farewells
+from rollout_controller.controller.news import News
 from rollout_controller.controller.observe import Documents, Observer, Sight
+from rollout_controller.controller.reference import Reference
 from rollout_controller.core.decide import decide
 from rollout_controller.core.explain import phase as explain
 from rollout_controller.core.obstacle import obstacle, once_more
@@ -57,9 +60,17 @@ class Reconciler:
     """Turns the wheel for one key at a time; a key is never in two workers (the queue holds that)."""
 
     def __init__(
-        self, documents: Documents, observer: Observer, applier: Applier, witness: Witness, clock: Callable[[], float]
+        self,
+        documents: Documents,
+        observer: Observer,
+        applier: Applier,
+        witness: Witness,
+        clock: Callable[[], float],
+        *,
+        news: News | None = None,
     ) -> None:
         self._documents, self._observer, self._applier = documents, observer, applier
+        self._news = news if news is not None else News()
         self._witness, self._clock = witness, clock
         self._memory: dict[Key, Memory] = {}
         self._farewells = Farewells(applier, observer, clock)
@@ -82,15 +93,17 @@ class Reconciler:
             memory = self._recall(key, document)
         except InvalidDocument as error:
             return self._refuse(key, document, error)
-        rollout, status = memory.rollout, memory.status
+        rollout, status = memory.rollout, self._news.settle(key, memory.status)
         sight = self._observer.see(rollout, status)
         now = round(self._clock(), 3)
         plan = decide(rollout, sight.policy, sight.observation, now, status, brief=True, spec_problem=memory.problem)
-        plan = once_more(rollout, plan, now)
+        plan = self._news.owe(rollout, once_more(rollout, plan, now), now)
         self._memory[key] = Memory(LOST, rollout, rollout.status, memory.problem)
         self._farewells.remember(rollout, sight, status)
         try:
-            written = self._applier.apply(rollout, sight.observation, plan)
+            with decisions.context(rollout, plan):
+                written = self._applier.apply(rollout, sight.observation, plan)
+                decisions.log_unsaid(rollout, plan)
         except Exception as error:
             if classify(error) != "stalled":
                 raise
@@ -100,12 +113,14 @@ class Reconciler:
             version = {"resource_version": written["metadata"]["resourceVersion"]}  # all that a write of the status changes
             rollout = rollout.model_copy(update={"status": plan.status, "metadata": rollout.metadata.model_copy(update=version)})
         self._memory[key] = Memory(written or document, rollout, plan.status, memory.problem)
+        self._news.offer(Reference.to(rollout), plan.status)
         self._witness.turned(rollout, sight, plan)
         return plan.look_again
 
     def _forget(self, key: Key) -> None:
         self._memory.pop(key, None)
         self._observer.forget(key)
+        self._news.forget(key)
         self._witness.gone(key)
 
     def _refuse(self, key: Key, document: Raw, error: InvalidDocument) -> float:
@@ -114,7 +129,10 @@ class Reconciler:
         status, tells = refuse(document, error, now)
         if tells:
             self._witness.invalid(key, error)
+        about, stored = Reference.of(document), stored_status(document)
+        status = self._news.owe_status(about, stored, self._news.settle(about.key, status), now)
         self._applier.refuse(document, status, tells)
+        self._news.offer(about, status)
         return now + RESTING_LOOK_S
 
     def _refused(self, key: Key, rollout: TritonRollout, sight: Sight, plan: Plan, error: Exception) -> float:
@@ -124,9 +142,12 @@ class Reconciler:
         if document is not None:  # its status may have been written before the refusal
             news = {"metadata": Metadata.model_validate(document["metadata"]), "status": stored_status(document)}
             fresh = rollout.model_copy(update=news)
-        instead = obstacle(fresh, plan, str(error), round(self._clock(), 3))
+        now = round(self._clock(), 3)
+        instead = self._news.owe(fresh, obstacle(fresh, plan, str(error), now), now)
         with suppress(Refused):  # the status may not be written either: the log has it
-            self._applier.apply(fresh, sight.observation, instead)
+            with decisions.context(fresh, instead):
+                self._applier.apply(fresh, sight.observation, instead)
+            self._news.offer(Reference.to(fresh), instead.status)
         return instead.look_again
 
     def _recall(self, key: Key, document: Raw) -> Memory:
@@ -144,7 +165,10 @@ class Reconciler:
             return self._in_spite_of(key, document, error)
         if memory is None:
             return Memory(document, rollout, rollout.status)
-        status = memory.status if _same_status(memory, document) else rollout.status
+        status = rollout.status
+        if _same_status(memory, document):  # as we wrote it: a server with older definitions drops what it does not know
+            status = memory.status
+            rollout = rollout.model_copy(update={"status": memory.rollout.status})
         changed = changed_under_way(memory.rollout.spec, rollout.spec) if status.attempt is not None else None
         if changed is not None and status.attempt is not None:
             problem = explain.spec_held(changed, status.attempt.version)

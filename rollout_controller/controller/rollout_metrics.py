@@ -5,17 +5,22 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from rollout_controller.api.names import Key
 from rollout_controller.api.status import AttemptRecord, Phase, RolloutStatus, VerdictKind
+from rollout_controller.controller.described import Described
+from rollout_controller.controller.rollout_gauges import GAUGES, Samples
 
 ROLLBACK_BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0)
 DURATION_BUCKETS_S = (10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0, 43200.0, 86400.0)
+WHO = ("namespace", "rollout")
+NONE: Mapping[str, str] = MappingProxyType({})
 MOST_UNKNOWN_GAP_S = 60.0
 """Longest time between two turns that is put down to Unknown; a longer one means that nobody looked."""
 
@@ -40,6 +45,7 @@ class _Histogram:
 class _Known:
     status: RolloutStatus
     at: float
+    workloads: Mapping[str, str]
     counted: set[str] = field(default_factory=set)
     """Ids of attempts whose end was counted, and `ID/off` of those whose way back was timed."""
     outcomes: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
@@ -63,12 +69,12 @@ class RolloutMetrics(Collector):
         self._lock = threading.Lock()
         self._known: dict[Key, _Known] = {}
 
-    def record(self, key: Key, status: RolloutStatus, now: float) -> None:
-        """A rollout's status after a turn at `now` (seconds since 1970)."""
+    def record(self, key: Key, status: RolloutStatus, now: float, workloads: Mapping[str, str] = NONE) -> None:
+        """A rollout's status after a turn at `now` (seconds since 1970), and the workloads of its slots by name of slot."""
         with self._lock:
             known = self._known.get(key)
             if known is None:
-                known = self._known[key] = _Known(status, now)
+                known = self._known[key] = _Known(status, now, workloads)
             else:
                 _count_unknown(known, now)
                 known.retreats += _new_retreats(known.status, status)
@@ -76,7 +82,7 @@ class RolloutMetrics(Collector):
                 if attempt.ended_at >= self.counts_from:
                     _count_end(known, attempt)
             known.counted &= {i for a in status.attempts for i in (a.id, f"{a.id}/off")}
-            known.status, known.at = status, now
+            known.status, known.at, known.workloads = status, now, workloads
 
     def drifted(self, key: Key) -> None:
         """Somebody else moved the route's weights."""
@@ -133,40 +139,7 @@ def _count_end(known: _Known, attempt: AttemptRecord) -> None:
         known.rollback.observe(max(0.0, attempt.traffic_off_at - attempt.last_sample_at))
 
 
-Samples = Iterator[tuple[list[str], float]]
 Bars = Iterator[tuple[list[str], _Histogram]]
-
-
-def _phase(known: _Known) -> Samples:
-    for phase in Phase:
-        yield [phase.value], 1.0 if known.status.phase is phase else 0.0
-
-
-def _weight(known: _Known) -> Samples:
-    for name, slot in known.status.slots.items():
-        for kind, weight in (("desired", slot.weight.desired), ("observed", slot.weight.observed)):
-            if weight is not None:
-                yield [name, slot.role, kind], weight
-
-
-def _step(known: _Known) -> Samples:
-    yield [], known.status.attempt.step + 1 if known.status.attempt else 0
-
-
-def _value(known: _Known) -> Samples:
-    for verdict in known.status.verdicts:
-        if verdict.value is not None:
-            yield [verdict.slo], verdict.value
-
-
-def _objective(known: _Known) -> Samples:
-    for verdict in known.status.verdicts:
-        yield [verdict.slo], verdict.objective
-
-
-def _evidence(known: _Known) -> Samples:
-    for verdict in known.status.verdicts:
-        yield [verdict.slo], 1.0 / max(verdict.false_alarm, 1e-300)
 
 
 def _attempts(known: _Known) -> Samples:
@@ -197,14 +170,6 @@ def _duration(known: _Known) -> Bars:
         yield [outcome], durations
 
 
-_GAUGES: tuple[tuple[str, str, list[str], Callable[[_Known], Samples]], ...] = (
-    ("rollout_phase", "1 for the phase the rollout is in, 0 for the others", ["phase"], _phase),
-    ("rollout_weight", "Percent of the route's traffic: desired by us, observed on the route", ["slot", "role", "kind"], _weight),
-    ("rollout_step", "The attempt's step, from 1; 0: preparing, or no attempt", [], _step),
-    ("rollout_slo_value", "Share of the canary's requests that were bad in this attempt, 0 to 1", ["slo"], _value),
-    ("rollout_slo_objective", "Largest share of bad requests that the objective allows, 0 to 1", ["slo"], _objective),
-    ("rollout_evidence", "Evidence of harm: 1 / anytime-valid p-value; 1 is none", ["slo"], _evidence),
-)
 _COUNTERS: tuple[tuple[str, str, list[str], Callable[[_Known], Samples]], ...] = (
     ("rollout_attempts_total", "Attempts that ended", ["outcome", "reason"], _attempts),
     ("rollout_drift_total", "Times the route's weights were not the ones we wrote", [], _drift),
@@ -217,23 +182,30 @@ _HISTOGRAMS: tuple[tuple[str, str, list[str], Callable[[_Known], Bars]], ...] = 
 )
 
 
+def described() -> tuple[Described, ...]:
+    """Every metric of the rollouts, for docs/metrics.md."""
+    gauges = [Described(g.name, "gauge", g.text, (*WHO, *g.labels)) for g in GAUGES]
+    counters = [Described(name, "counter", text, (*WHO, *labels)) for name, text, labels, _ in _COUNTERS]
+    histograms = [Described(name, "histogram", text, (*WHO, *labels)) for name, text, labels, _ in _HISTOGRAMS]
+    return (*gauges, *counters, *histograms)
+
+
 def _families(rollouts: Sequence[tuple[Key, _Known]]) -> Iterator[Metric]:
     """All metrics of all rollouts, in a fixed order."""
-    who = ["namespace", "rollout"]
-    for name, text, labels, read in _GAUGES:
-        gauge = GaugeMetricFamily(name, text, labels=[*who, *labels])
+    for name, text, more, show in GAUGES:
+        gauge = GaugeMetricFamily(name, text, labels=[*WHO, *more])
         for key, known in rollouts:
-            for values, value in read(known):
+            for values, value in show(known):
                 gauge.add_metric([key.namespace, key.name, *values], value)
         yield gauge
     for name, text, labels, read in _COUNTERS:
-        counter = CounterMetricFamily(name, text, labels=[*who, *labels])
+        counter = CounterMetricFamily(name, text, labels=[*WHO, *labels])
         for key, known in rollouts:
             for values, value in read(known):
                 counter.add_metric([key.namespace, key.name, *values], value)
         yield counter
     for name, text, labels, read_bars in _HISTOGRAMS:
-        histogram = HistogramMetricFamily(name, text, labels=[*who, *labels])
+        histogram = HistogramMetricFamily(name, text, labels=[*WHO, *labels])
         for key, known in rollouts:
             for values, bars in read_bars(known):
                 histogram.add_metric([key.namespace, key.name, *values], bars.buckets(), bars.sum)

@@ -63,6 +63,7 @@ def run_local(directory: Path, *, metrics_port: int | None) -> int:
         metrics=_metrics(config.metrics, metrics_port),
         identity=f"{socket.gethostname()}-{os.getpid()}",
         workers=LOCAL_WORKERS,
+        notifications=config.notifications,
     )
     try:
         return _run(Controller(Stores(store, store, store), settings, Fence(0.0), None))
@@ -108,6 +109,7 @@ def _settings(config: ClusterConfig, options: ClusterOptions, wire: Transport) -
         namespaces=options.namespaces or config.namespaces,
         no_workloads=None if config.workloads.manage else NOT_MANAGED,
         wire=wire,
+        notifications=config.notifications,
     )
 
 

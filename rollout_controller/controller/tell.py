@@ -19,6 +19,8 @@ from rollout_controller.controller.reference import Reference
 from rollout_controller.controller.retry import Retry
 from rollout_controller.core.plan import Tell
 
+LABEL_ATTEMPT = f"{GROUP}/attempt"
+"""On events: which attempt they are about."""
 BACKLOG = 10_000
 NOTE_BYTES = 1024
 """Kubernetes refuses longer notes."""
@@ -95,11 +97,13 @@ class EventTeller:
 
     def tell(self, about: Reference, message: Tell) -> None:
         """Log now, write the event soon. A full backlog drops the event (and says so in the figures), never the log line."""
+        event = self._event(about, message)
         if not message.quiet:
             say = self._log.warning if message.warning else self._log.info
-            say(message.sentence, rollout=str(about.key), code=message.code)
+            facts = {"attempt": message.attempt} if message.attempt else {}
+            say(message.sentence, rollout=str(about.key), code=message.code, event_name=event["metadata"]["name"], **facts)
         try:
-            self._waiting.put_nowait(_Letter(self._event(about, message), message.again, time.monotonic()))
+            self._waiting.put_nowait(_Letter(event, message.again, time.monotonic()))
         except queue.Full:
             self._on_outcome("dropped")
 
@@ -108,7 +112,11 @@ class EventTeller:
         return {
             "apiVersion": EVENT.api_version,
             "kind": EVENT.name,
-            "metadata": {"name": f"{about.key.name[:200].rstrip('-.')}.{digest}", "namespace": about.key.namespace},
+            "metadata": {
+                "name": f"{about.key.name[:200].rstrip('-.')}.{digest}",
+                "namespace": about.key.namespace,
+                **({"labels": {LABEL_ATTEMPT: message.attempt}} if message.attempt else {}),
+            },
             "eventTime": _micro_time(self._clock()),
             "type": "Warning" if message.warning else "Normal",
             "reason": message.code,

@@ -24,8 +24,10 @@ class LiveWitness:
     def __init__(self, senses: LiveSenses, metrics: Metrics) -> None:
         self._senses, self._metrics = senses, metrics
         self._log = structlog.get_logger("rollouts")
+        self._done = structlog.get_logger("actions")
         self._lock = threading.Lock()
         self._specs: dict[Key, RolloutSpec] = {}
+        self._workloads: dict[Key, dict[str, str]] = {}
         self._users: dict[tuple[str, Key], set[Key]] = defaultdict(set)
         self._active: set[Key] = set()
         self._judged_to: dict[Key, float] = {}
@@ -39,25 +41,33 @@ class LiveWitness:
                 self._metrics.judged_lag.observe(max(0.0, now - judged_to))
             if self._specs.get(key) is not rollout.spec:
                 self._specs[key] = rollout.spec
+                self._workloads[key] = {n: s.workload.name if s.workload else s.host for n, s in rollout.spec.slots.items()}
                 self._users["VirtualService", Key(key.namespace, rollout.spec.route.virtual_service)].add(key)
                 self._users["RolloutPolicy", Key(key.namespace, rollout.spec.policy)].add(key)
                 for slot in rollout.spec.slots.values():
                     if slot.workload is not None:
                         self._users[slot.workload.kind, Key(key.namespace, slot.workload.name)].add(key)
+            workloads = self._workloads[key]
             (self._active.discard if plan.status.phase in RESTING else self._active.add)(key)
         self._senses.aim(rollout, sight.policy, plan.status)
-        self._metrics.rollouts.record(key, plan.status, now)
+        self._metrics.rollouts.record(key, plan.status, now, workloads)
         if any(isinstance(action, Tell) and action.drift for action in plan.actions):
             self._metrics.rollouts.drifted(key)
         for action in plan.actions:
             if isinstance(action, SetImage):
-                self._log.info("image set", rollout=str(key), slot=action.slot, version=action.version)
+                self._done.info("image set", rollout=str(key), slot=action.slot, version=action.version)
             elif isinstance(action, Scale):
-                self._log.info("replicas set", rollout=str(key), slot=action.slot, replicas=action.replicas, note=action.note)
+                self._done.info("replicas set", rollout=str(key), slot=action.slot, replicas=action.replicas, note=action.note)
         moved = next((dict(a.weights) for a in plan.actions if isinstance(a, SetWeights)), None)
         if moved is not None:
-            self._log.info(
-                "weights written", rollout=str(key), phase=str(plan.status.phase), weights=moved, code=plan.reason.code
+            attempt = plan.status.attempt
+            self._done.info(
+                "weights written",
+                attempt=attempt.id if attempt else None,
+                rollout=str(key),
+                phase=str(plan.status.phase),
+                weights=moved,
+                code=plan.reason.code,
             )
 
     def turn_refused(self, rollout: TritonRollout, error: Exception) -> None:
@@ -69,6 +79,7 @@ class LiveWitness:
             self._active.discard(key)
             self._judged_to.pop(key, None)
             self._specs.pop(key, None)
+            self._workloads.pop(key, None)
             for users in self._users.values():
                 users.discard(key)
         self._senses.forget(key)

@@ -59,13 +59,24 @@ class Finding:
     desired: Mapping[str, int]
 
 
-def conditions(status: RolloutStatus, found: Finding, generation: int, now: float) -> tuple[Condition, ...]:
-    """The next conditions of `status`; the transition time moves only when a condition's status changes."""
+def conditions(
+    status: RolloutStatus, found: Finding, generation: int, now: float, *, brief: bool = False
+) -> tuple[Condition, ...]:
+    """The next conditions of `status`; the transition time moves only when a condition's status changes.
+
+    `brief`: phase, reason and generation are those of before, and while our own conditions change in words only, all are kept.
+    """
     before = {condition.type: condition for condition in status.conditions}
-    ours = [
-        _condition(before.get(name), name, said, generation, now) for name, said in _beside(before, status, found, now).items()
-    ]
+    beside = _beside(before, status, found, now)
+    if brief and all(_says(before.get(name), *said) for name, said in beside.items()):
+        return status.conditions
+    ours = [_condition(before.get(name), name, said, generation, now) for name, said in beside.items()]
     return (*by_phase(status, found.reason, generation, now), *ours)
+
+
+def _says(condition: Condition | None, value: Status, reason: Reason) -> bool:
+    """The same, but for the words."""
+    return condition is not None and condition.status == value and condition.reason == reason.code
 
 
 def by_phase(
@@ -85,16 +96,6 @@ def with_phase(
     """The conditions of `status` with only those three said anew."""
     kept = tuple(condition for condition in status.conditions if condition.type not in TYPES)
     return (*by_phase(status, reason, generation, now, like=like), *kept)
-
-
-def current(status: RolloutStatus, found: Finding, now: float) -> bool:
-    """Whether our own conditions of `status` still say what there is to say, but for the words."""
-    before = {condition.type: condition for condition in status.conditions}
-    said = _beside(before, status, found, now)
-    return all(
-        name in before and (before[name].status, before[name].reason) == (value, reason.code)
-        for name, (value, reason) in said.items()
-    )
 
 
 def _beside(

@@ -71,6 +71,8 @@ class Tell:
     """It is known to be new, also where its code is the status' reason already."""
     quiet: bool = False
     """Told before or elsewhere as well: an event that is missing is written, and nothing else."""
+    attempt: str = ""
+    """Id of the attempt that it is about; empty: none."""
 
 
 Deed = LoadVersion | WarmUp | SetImage | Scale

@@ -10,7 +10,7 @@ from rollout_controller.api.meta import evolve
 from rollout_controller.api.policy import PolicySpec
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Attempt, Phase, Reason, RolloutStatus, SlotStatus, SlotWeight
-from rollout_controller.core.conditions import TYPES, Finding, conditions, current
+from rollout_controller.core.conditions import TYPES, Finding, conditions
 from rollout_controller.core.observation import Mark, Observation, RouteState, SlotState, Unknown, WorkloadState
 from rollout_controller.core.plan import Deed, Plan, SetWeights, Tell, WriteStatus
 from rollout_controller.core.states import ON_TRAFFIC, RESTING, Event, transition
@@ -138,6 +138,7 @@ class Turn:
             news=news or drift or quiet,
             drift=drift,
             quiet=quiet,
+            attempt=attempt.id if attempt else "",
         )
 
 
@@ -280,13 +281,12 @@ def finish(turn: Turn, decision: Decision) -> Plan:
         desired=turn.desired(decision.status),
     )
     same = reason is before.reason and decision.status.phase is before.phase and generation == before.observed_generation
-    keep = turn.brief and same and current(decision.status, found, turn.now)
     status = evolve(
         decision.status,
         reason=reason,
         observed_generation=generation,
         slots=slots_of(turn, decision.status),
-        conditions=before.conditions if keep else conditions(decision.status, found, generation, turn.now),
+        conditions=conditions(decision.status, found, generation, turn.now, brief=turn.brief and same),
     )
     write = refresh_due(turn, status) or _differs(status, turn)
     if write:

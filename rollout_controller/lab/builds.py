@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SOURCES = Path(__file__).parent / "build"
+PROMETHEUS_MODULE = "github.com/prometheus/prometheus"
 
 
 class NoVersion(RuntimeError):
@@ -49,7 +50,7 @@ class Build:
         )
         if found is None:
             raise NoVersion(f"{self.source / 'go.mod'} does not name a version of {self.module}")
-        own = re.fullmatch(r"0\.(\d+)(\d\d)\.(\d+)", found[1]) if self.name == "prometheus" else None
+        own = re.fullmatch(r"0\.(\d+)(\d\d)\.(\d+)", found[1]) if self.module == PROMETHEUS_MODULE else None
         return f"{int(own[1])}.{int(own[2])}.{int(own[3])}" if own else found[1]
 
     @property
@@ -77,11 +78,30 @@ class Build:
 PROMETHEUS = Build(
     name="prometheus",
     says="Prometheus",
-    module="github.com/prometheus/prometheus",
+    module=PROMETHEUS_MODULE,
     minutes=3,
     binaries={"prometheus": "github.com/prometheus/prometheus/cmd/prometheus"},
     packages=1023,
     tags="remove_all_sd",  # without discovery for clouds (files and static targets remain): a third of the packages
+    stamp="github.com/prometheus/common/version.Version",
+)
+PROMTOOL = Build(
+    name="promtool",
+    says="promtool",
+    module=PROMETHEUS_MODULE,
+    minutes=6,
+    binaries={"promtool": "github.com/prometheus/prometheus/cmd/promtool"},
+    packages=1097,
+    tags="remove_all_sd",
+    stamp="github.com/prometheus/common/version.Version",
+)
+ALERTMANAGER = Build(
+    name="alertmanager",
+    says="Alertmanager",
+    module="github.com/prometheus/alertmanager",
+    minutes=2,
+    binaries={"alertmanager": "github.com/prometheus/alertmanager/cmd/alertmanager"},
+    packages=694,
     stamp="github.com/prometheus/common/version.Version",
 )
 ETCD = Build(

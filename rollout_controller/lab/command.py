@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+from rollout_controller.lab import receiver
 from rollout_controller.lab.golang import BuildFailed
 from rollout_controller.lab.info import Info
 from rollout_controller.lab.lab import Lab, LabFailed
@@ -22,7 +23,7 @@ TROUBLE = (LabFailed, MissingPart, BuildFailed, ServerFailed, TritonRefused, OSE
 
 def run(args: argparse.Namespace) -> int:
     """One of the three; gives the exit code. `status`: 0 up, 1 otherwise."""
-    lab = Lab(Path(args.directory), _say)
+    lab = Lab(Path(args.directory), _say, with_receiver=args.with_receiver)
     try:
         if args.action == "up":
             return _up(lab, args)
@@ -82,6 +83,8 @@ def _status(lab: Lab) -> int:
 def _where(info: Info, directory: str) -> None:
     _say(f"  requests       {info.envoy}/v2/models/classifier/infer")
     _say(f"  Prometheus     {info.prometheus}")
+    if info.receiver:
+        _say(f"  messages       {info.directory / receiver.FILE}")
     _say(f"  controller     rollouts --local {directory} controller")
 
 

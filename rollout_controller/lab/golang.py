@@ -112,7 +112,7 @@ def duration(minutes: float) -> str:
 
 def _stamped(build: Build) -> str:
     """Kubernetes' clients parse its version with the v, Prometheus says its own without."""
-    return build.version if build.name == "prometheus" else f"v{build.version}"
+    return build.version if "prometheus" in build.module else f"v{build.version}"
 
 
 def _keep(source: Path, target: Path) -> None:

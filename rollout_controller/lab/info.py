@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from rollout_controller.lab import envoy, procfs, prometheus
+from rollout_controller.lab import envoy, procfs, prometheus, receiver
 
 FORMAT = 1
 
@@ -47,6 +47,8 @@ class Info:
     triton_metrics: Mapping[str, str]
     controller_port: int
     servers: tuple[Record, ...]
+    receiver: str = ""
+    """What takes the messages that would go to Slack; empty: nobody is told."""
 
     @property
     def local_yaml(self) -> Path:
@@ -67,12 +69,14 @@ class Info:
 
 def write(info: Info) -> None:
     """Write DIR/local.yaml and then, last, DIR/lab.json: where that is, the lab was up."""
-    settings = {
+    settings: dict[str, Any] = {
         "prometheus": {"url": info.prometheus, "window": prometheus.SCRAPE_EVERY, "lag": prometheus.LAG},
         "envoy": {"rds": str(info.rds.relative_to(info.directory)), "routeConfig": envoy.ROUTE_CONFIG},
         "triton": dict(info.triton),
         "metrics": {"port": info.controller_port},
     }
+    if info.receiver:
+        settings["notifications"] = receiver.wire_up(info.directory, info.receiver)
     _replace(
         info.local_yaml,
         "# Written by `rollouts lab up`. Paths are relative to this file.\n" + yaml.safe_dump(settings, sort_keys=False),

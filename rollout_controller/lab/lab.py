@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from rollout_controller.lab import envoy, gpu_exporter, info, load, parts, ports, processes, procfs, prometheus, tritons
+from rollout_controller.lab import envoy, gpu_exporter, info, load, parts, ports, processes, procfs, prometheus, receiver, tritons
 from rollout_controller.lab.info import Info, Record
 from rollout_controller.lab.processes import Running, Server
 
@@ -53,9 +53,10 @@ class Lab:
     the thread that called `up`, so call it from the main thread or from one that lives as long.
     """
 
-    def __init__(self, directory: Path, say: Say = lambda _line: None) -> None:
+    def __init__(self, directory: Path, say: Say = lambda _line: None, *, with_receiver: bool = False) -> None:
+        """`with_receiver`: what would go to Slack goes to a receiver, which writes it down in DIR/messages.jsonl."""
         self.directory = directory.resolve()
-        self._say = say
+        self._say, self._with_receiver = say, with_receiver
         self._running: dict[str, Running] = {}
         self._tethered = True
 
@@ -168,7 +169,7 @@ class Lab:
     def _plan(self, have: parts.Parts) -> tuple[Info, list[Server]]:
         """Addresses for everything, and the servers to start, slowest first."""
         home = self.directory
-        front, admin, prom, gpu, controller, *rest = ports.free_ports(5 + 2 * len(SLOTS))
+        front, admin, prom, gpu, controller, told, *rest = ports.free_ports(6 + 2 * len(SLOTS))
         http, metrics = dict(zip(SLOTS, rest[::2], strict=True)), dict(zip(SLOTS, rest[1::2], strict=True))
         url = "http://127.0.0.1:{}".format
         planned = Info(
@@ -181,14 +182,14 @@ class Lab:
             triton_metrics={slot: url(port) for slot, port in metrics.items()},
             controller_port=controller,
             servers=(),
+            receiver=url(told) if self._with_receiver else "",
         )
         targets = (
             prometheus.envoy_target(admin),
+            prometheus.istio_target(admin),
             *(prometheus.Target("triton", metrics[slot], labels=prometheus.pod_labels(f"{slot}-0", "triton")) for slot in SLOTS),
             prometheus.Target("dcgm", gpu, labels=prometheus.pod_labels("dcgm-exporter-0", "exporter")),
-            prometheus.Target(
-                "rollout-controller", controller, labels=prometheus.pod_labels("rollout-controller-0", "controller")
-            ),
+            prometheus.controller_target(controller),
         )
         slots = [
             tritons.triton_server(have.triton, slot, home / slot, home / "models", port=http[slot], metrics_port=metrics[slot])
@@ -199,6 +200,7 @@ class Lab:
             prometheus.prometheus_server(have.prometheus, home / "prometheus", port=prom, targets=targets),
             envoy.envoy_server(have.envoy, home / "envoy", port=front, admin_port=admin, slots=http),
             _gpu_server(home, gpu),
+            *([replace(receiver.receiver_server(home, told), ready=url(told))] if self._with_receiver else []),
         ]
 
     def _records(self) -> tuple[Record, ...]:

@@ -255,10 +255,9 @@ def _tritons(binary: parts.Triton, home: Path, ports: _Ports) -> list[Server]:
 
 
 def _prometheus(binary: Path, home: Path, ports: _Ports) -> Server:
-    controller = prometheus.pod_labels("rollout-controller-0", "controller")
     targets = (
         istio_target(ports.envoy_admin),
-        prometheus.Target("rollout-controller", ports.controller, labels=controller),
+        prometheus.controller_target(ports.controller),
     )
     return prometheus.prometheus_server(binary, home / "prometheus", port=ports.prometheus, targets=targets)
 

@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rollout_controller.lab.builds import ETCD, ISTIO_CRDS, ISTIOD, KUBERNETES, KWOK, PROMETHEUS, Build
+from rollout_controller.lab.builds import ALERTMANAGER, ETCD, ISTIO_CRDS, ISTIOD, KUBERNETES, KWOK, PROMETHEUS, PROMTOOL, Build
 from rollout_controller.lab.golang import BuildFailed, Workshop, cache, duration, home_of, is_made
 
 Say = Callable[[str], None]
 
 PROMETHEUS_OLDEST = (2, 42)
+ALERTMANAGER_OLDEST = (0, 25)
 ETCD_OLDEST = (3, 5)
 """Older ones do not tell a watch how far it is (RequestWatchProgress): watches end again and again."""
 KUBERNETES_OLDEST = (1, 30)
@@ -180,6 +181,32 @@ def find_prometheus(say: Say) -> Path:
     return outside_prometheus(say) or make([PROMETHEUS], say)[PROMETHEUS.name] / "prometheus"
 
 
+def find_promtool(say: Say) -> Path:
+    """Rules are tested with it: the one (>= 2.42) on PATH, or one built once and cached. Raises MissingPart, BuildFailed."""
+    return outside_promtool() or make([PROMTOOL], say)[PROMTOOL.name] / "promtool"
+
+
+def find_alertmanager(say: Say) -> Path:
+    """Alertmanager >= 0.25: the one on PATH, or one built once and cached. Raises MissingPart, BuildFailed."""
+    return outside_alertmanager() or make([ALERTMANAGER], say)[ALERTMANAGER.name] / "alertmanager"
+
+
+def outside_promtool() -> Path | None:
+    """One that the machine has already."""
+    return _on_path("promtool", PROMETHEUS_OLDEST)
+
+
+def outside_alertmanager() -> Path | None:
+    """One that the machine has already. Debian calls it prometheus-alertmanager."""
+    return _on_path("alertmanager", ALERTMANAGER_OLDEST) or _on_path("prometheus-alertmanager", ALERTMANAGER_OLDEST)
+
+
+def _on_path(name: str, oldest: tuple[int, int]) -> Path | None:
+    found = shutil.which(name)
+    version = _version(Path(found), r"^[a-z]+, version (?:(\d+)\.(\d+))?") if found else None
+    return Path(found) if found and version is not None and version >= oldest else None
+
+
 def outside_prometheus(say: Say) -> Path | None:
     """A Prometheus that the machine has already. Raises MissingPart where the named one is none or too old."""
     if named := os.environ.get("ROLLOUTS_PROMETHEUS"):
@@ -283,6 +310,8 @@ def find_for(tiers: Iterable[str], say: Say) -> dict[str, Path]:
     if wanted & {"lab", "mesh"}:
         have = find_parts(say)
         found |= {"envoy": have.envoy, "triton": have.triton.binary, "prometheus": have.prometheus}
+    if "lab" in wanted:
+        found |= {"promtool": find_promtool(say), "alertmanager": find_alertmanager(say)}
     if wanted & {"cluster", "mesh"}:
         kube = find_kube(say)
         found |= {"etcd": kube.etcd, "kube-apiserver": kube.apiserver, "kube-controller-manager": kube.controller_manager}
@@ -297,6 +326,9 @@ def _to_build(tiers: set[str]) -> list[Build]:
     builds: list[Build] = []
     if tiers & {"lab", "mesh"} and outside_prometheus(_silent) is None:
         builds += [PROMETHEUS]
+    if "lab" in tiers:
+        builds += [] if outside_promtool() else [PROMTOOL]
+        builds += [] if outside_alertmanager() else [ALERTMANAGER]
     if tiers & {"cluster", "mesh"}:
         builds += [ISTIO_CRDS, KWOK]
         builds += [] if outside_etcd(_silent) else [ETCD]

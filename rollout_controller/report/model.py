@@ -132,3 +132,4 @@ class Report:
     """How it was made: name and text."""
     documents: tuple[tuple[str, str], ...] = ()
     """Files as they are: name and content."""
+    summary_title: str = "What became of each"

@@ -40,7 +40,7 @@ def _body(report: Report) -> Iterator[str]:
     yield f'<p class="headline {report.headline_tone}">{esc(report.headline)}</p>'
     yield f'<p class="intro">{prose(report.intro)}</p>'
     yield f"<figure>{svg(report.timeline, standalone=False)}{_legend(report.timeline.marks, report.timeline.start)}</figure>"
-    yield "<h2>What became of each</h2>"
+    yield f"<h2>{esc(report.summary_title)}</h2>"
     yield _grid(report.summary)
     yield "<h2>Step by step</h2>"
     yield from (_section(section) for section in report.sections)

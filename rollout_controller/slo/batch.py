@@ -60,6 +60,7 @@ class GaugeBatch:
 class Fetched:
     """What a batch brought. `read`: the windows by identity that were read, whether or not anything was in them."""
 
+    source: str = ""
     problem: Unknown | None = None
     read: dict[Identity, tuple[int, int]] = field(default_factory=dict)
     tallies: dict[tuple[Identity, int], Tally] = field(default_factory=dict)
@@ -67,6 +68,10 @@ class Fetched:
     gauges: dict[Identity, PodValue] = field(default_factory=dict)
     queries: int = 0
     infos: int = 0
+
+
+def unheard(_source: str, _seconds: float, _failure: str | None) -> None:
+    """For who does not measure."""
 
 
 class _FaultError(Exception):
@@ -78,15 +83,22 @@ class _FaultError(Exception):
 class Batch:
     """Asks for batches. Holds no state but the connection and the grid."""
 
-    def __init__(self, prometheus: PrometheusApi, window_s: float, *, chunk: int = queries.CHUNK) -> None:
-        self._prometheus, self._window_s, self._chunk = prometheus, window_s, chunk
+    def __init__(
+        self,
+        prometheus: PrometheusApi,
+        window_s: float,
+        *,
+        chunk: int = queries.CHUNK,
+        on_query: Callable[[str, float, str | None], None] = unheard,
+    ) -> None:
+        self._prometheus, self._window_s, self._chunk, self._on_query = prometheus, window_s, chunk, on_query
         self._window_ms = round(window_s * 1000)
         if self._window_ms <= 0 or abs(self._window_ms - window_s * 1000) > 1e-6:
             raise ValueError(f"a window of {window_s} s: whole milliseconds, more than 0")
 
     def fetch(self, batch: CountBatch | GaugeBatch, deadline: float) -> Fetched:
         """All chunks of a batch; `deadline` is on the monotonic clock. The first problem met is told, the rest still tried."""
-        fetched = Fetched()
+        fetched = Fetched(source=batch.source.name)
         if isinstance(batch, GaugeBatch):
             self._attempt(fetched, batch, partial(self._gauges, batch, fetched, deadline))
             return fetched
@@ -176,11 +188,14 @@ class Batch:
         if left <= 0:
             raise _FaultError(Unknown("no-answer", "Prometheus was too slow: no time was left to ask for this"))
         fetched.queries += 1
+        began = time.monotonic()
         start, end = first * self._window_s, last * self._window_s
         if first == last or instant:
             answer = self._prometheus.instant(query, end, left)
         else:
             answer = self._prometheus.range(query, start, end, self._window_s, left)
+        failure = answer.code if isinstance(answer, Unknown) else None
+        self._on_query(fetched.source, time.monotonic() - began, failure)
         if isinstance(answer, Unknown):
             raise _FaultError(answer)
         fetched.infos += len(answer.infos)

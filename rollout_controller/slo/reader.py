@@ -19,7 +19,7 @@ from typing import Final
 
 from rollout_controller.api.meta import Key
 from rollout_controller.core.observation import GaugeReading, SliReading, Unknown, Window
-from rollout_controller.slo.batch import Batch, CountBatch, Fetched, GaugeBatch, PrometheusApi
+from rollout_controller.slo.batch import Batch, CountBatch, Fetched, GaugeBatch, PrometheusApi, unheard
 from rollout_controller.slo.decode import ABSENT, BAD, NO_BASELINE, PodValue, counter
 from rollout_controller.slo.sources import CountSource, GaugeSource, Identity, Sources
 from rollout_controller.slo.wants import Question, Want
@@ -89,12 +89,14 @@ class SliReader:
         memory_s: float = 900.0,
         backfill_s: float = 600.0,
         clock: Callable[[], float] = time.time,
+        on_query: Callable[[str, float, str | None], None] = unheard,
     ) -> None:
+        """`on_query` hears of each query: the source, how many seconds it took, and a code of `Unknown` where it failed."""
         if not 0 < backfill_s <= memory_s:
             raise ValueError("0 < backfill_s <= memory_s")
         self.window_s, self.lag_s = window_s, lag_s
         self._sources, self._clock, self._budget_s = sources, clock, budget_s
-        self._batch = Batch(prometheus, window_s)
+        self._batch = Batch(prometheus, window_s, on_query=on_query)
         self._size = math.ceil(memory_s / window_s)
         self._backfill = math.floor(backfill_s / window_s)
         self._lock = threading.Lock()

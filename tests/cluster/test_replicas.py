@@ -21,7 +21,7 @@ from tests.unit.triton.wire_triton import WireTriton, serve
 pytestmark = pytest.mark.cluster
 
 FROZEN_S = 10.0
-AWAY_S = 10.0
+AWAY_S = 5.0
 
 
 @pytest.fixture
@@ -71,6 +71,7 @@ def test_a_leader_that_is_asked_to_end_hands_over(scene: Stage) -> None:
 
 def test_a_leader_that_is_killed_is_followed(scene: Stage) -> None:
     leader, follower = scene.two()
+    settled(scene, leader)
     scene.drift()
     leader.end(Signals.SIGKILL)
     follower.wait_acting()

@@ -25,9 +25,9 @@ from tests.support.fault_server import FaultServer, Reply, fault_server, kubecon
 from tests.support.tcp_proxy import Mode, TcpProxy
 from tests.support.watching import Watched, soon, watched
 
-OUTAGE_S = 20
-MOST_CONNECTIONS = 40
-"""In OUTAGE_S, of one watch that is refused: with waits that double from 0.1 s to 10 s about 10 are made."""
+OUTAGE_S = 10
+MOST_CONNECTIONS = 30
+"""In OUTAGE_S, of one watch that is refused: with waits that double from 0.1 s to 10 s about 8 are made."""
 
 
 class Place:

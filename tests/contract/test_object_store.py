@@ -27,6 +27,7 @@ from rollout_controller.cluster.store import (
 )
 from tests.contract.conftest import Backend
 from tests.contract.documents import policy, rollout, told, virtual_service
+from tests.support.routes import increment
 
 WEIGHT = "/spec/http/0/route/0/weight"
 
@@ -369,23 +370,6 @@ def test_a_watch_from_too_long_ago_has_expired(backend: Backend, namespace: str)
 
 
 # many at once
-
-
-def increment(store: ObjectStore, key: Key, times: int) -> None:
-    """Adds 1 to an annotation, again and again, by patch with `test`."""
-    path = "/metadata/annotations/example.com~1n"
-    for _ in range(times):
-        while True:
-            n = store.get(VIRTUAL_SERVICE, key)["metadata"]["annotations"]["example.com/n"]
-            try:
-                store.patch(
-                    VIRTUAL_SERVICE,
-                    key,
-                    [{"op": "test", "path": path, "value": n}, {"op": "replace", "path": path, "value": str(int(n) + 1)}],
-                )
-            except Conflict:
-                continue
-            break
 
 
 def test_no_increment_is_lost_between_two_threads(backend: Backend, namespace: str) -> None:

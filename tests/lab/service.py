@@ -16,10 +16,15 @@ from typing import Any
 
 import yaml
 
+from rollout_controller.api.names import Key
+from rollout_controller.cli.place import DATABASE
+from rollout_controller.cluster.local import LocalStore
+from rollout_controller.cluster.store import ROLLOUT
 from rollout_controller.lab.info import Info
 from rollout_controller.lab.lab import Lab
 
 ROOT = Path(__file__).parents[2]
+ENDS = {"Succeeded", "RolledBack", "Aborted", "Stalled"}
 DOCUMENTS = ("policies/demo.yaml", "mesh/virtualservice.yaml", "mesh/tritonrollout.yaml")
 
 
@@ -30,6 +35,7 @@ class Service:
         self.lab, self.info, self.directory = lab, info, info.directory
         self.controller: subprocess.Popen[bytes] | None = None
         self.asked = 0
+        self._store: LocalStore | None = None
 
     # --- the command line ----------------------------------------------------------------------------------------
 
@@ -60,6 +66,13 @@ class Service:
         self.controller.send_signal(signal.SIGKILL)
         self.controller.wait(10)
 
+    def close(self) -> None:
+        """Ends the controller if it runs, which goes as it should."""
+        if self._store is not None:
+            self._store.close()
+        if self.controller is not None and self.controller.poll() is None:
+            assert self.stop() == 0
+
     def stop(self) -> int:
         assert self.controller is not None
         self.controller.terminate()
@@ -76,11 +89,15 @@ class Service:
         done = self.rollouts("trigger", "classifier", "--version", version, "--request", f"test-{self.asked}", "--no-wait")
         assert done.returncode == 0, done.stderr
 
+    def ended(self) -> bool:
+        """What was asked for last has come to an end."""
+        status = self.status()
+        return status.get("observedRequest") == f"test-{self.asked}" and status.get("phase") in ENDS
+
     def status(self) -> dict[str, Any]:
-        done = self.rollouts("status", "classifier", "-o", "raw")
-        assert done.returncode == 0, done.stderr
-        document: dict[str, Any] = json.loads(done.stdout)
-        return document.get("status") or {}
+        """As it is stored: waiting asks often, and a process for each look would take a core from what is waited for."""
+        self._store = self._store or LocalStore(self.directory / DATABASE)
+        return self._store.get(ROLLOUT, Key("default", "classifier")).get("status") or {}
 
     # --- what is really so ---------------------------------------------------------------------------------------
 
@@ -142,9 +159,8 @@ def running(directory: Path, *, rps: float = 100, **changes: Any) -> Iterator[Se
         service = Service(lab, info)
         service.apply(**changes)
         service.start()
-        lab.load(rps=rps, out=directory / "load.jsonl", seconds=900)
+        lab.load(rps=rps, out=directory / "load.jsonl", seconds=1800)
         try:
             yield service
         finally:
-            if service.controller is not None and service.controller.poll() is None:
-                assert service.stop() == 0
+            service.close()

@@ -52,6 +52,10 @@ def test_the_whole_play_in_a_pipe(directory: Path) -> None:
     assert [re.search("promoted|rolled back", "   ".join(row)) is not None for row in rows] == [True] * 4
     assert "there is no GPU here" in out
 
+    said = out.partition("Slack would have shown")[2]
+    assert [word in said for word in ("version 2 is promoted", "rolled back to version 2")] == [True, True]
+    assert said.count("rolled back to version 2") == 3
+
     page = (directory / "report.html").read_text()
     assert page.count("<article>") == 4
     assert "All 4 versions ended as they should" in page

@@ -23,6 +23,7 @@ from tests.support.traffic import BLUE, GREEN, ask, infer
 pytestmark = pytest.mark.lab
 
 UP = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in what a shell runs behind it
     "import sys, time; from pathlib import Path; from rollout_controller.lab.lab import Lab\n"
     "lab = Lab(Path(sys.argv[1]), lambda line: print(line, flush=True))\n"
     "lab.up(detached=sys.argv[2] == 'detached')\n"
@@ -71,8 +72,8 @@ def test_up_gives_working_servers_and_down_leaves_nothing(directory: Path) -> No
         }
         assert (directory / settings["envoy"]["rds"]).exists()
         time.sleep(1.5)
-        assert ask(info, "sum(up)") == [4.0]  # envoy, two tritons, the GPU exporter; no controller runs
-        assert ask(info, "count(up)") == [5.0]
+        assert ask(info, "sum(up)") == [5.0]  # envoy twice, two tritons, the GPU exporter; no controller runs
+        assert ask(info, "count(up)") == [6.0]
     finally:
         ended = lab.down()
     assert ended.left == ()

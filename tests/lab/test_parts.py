@@ -12,7 +12,18 @@ from pathlib import Path
 import pytest
 
 from rollout_controller.lab import golang, parts
-from rollout_controller.lab.builds import ETCD, ISTIO_CRDS, ISTIOD, KUBERNETES, KWOK, PROMETHEUS, SOURCES, Build
+from rollout_controller.lab.builds import (
+    ALERTMANAGER,
+    ETCD,
+    ISTIO_CRDS,
+    ISTIOD,
+    KUBERNETES,
+    KWOK,
+    PROMETHEUS,
+    PROMTOOL,
+    SOURCES,
+    Build,
+)
 
 pytestmark = pytest.mark.lab
 
@@ -79,7 +90,9 @@ def put_into_cache(build: Build, cache: Path) -> Path:
     return home
 
 
-@pytest.mark.parametrize("build", [PROMETHEUS, ETCD, KUBERNETES, KWOK, ISTIO_CRDS, ISTIOD], ids=lambda build: build.name)
+@pytest.mark.parametrize(
+    "build", [PROMETHEUS, PROMTOOL, ALERTMANAGER, ETCD, KUBERNETES, KWOK, ISTIO_CRDS, ISTIOD], ids=lambda build: build.name
+)
 def test_what_is_cached_needs_no_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, build: Build) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     home = put_into_cache(build, tmp_path)
@@ -88,6 +101,8 @@ def test_what_is_cached_needs_no_go(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_the_versions_are_those_of_the_modules() -> None:
+    assert PROMTOOL.version == PROMETHEUS.version
+    assert ALERTMANAGER.version == "0.31.1"
     assert (PROMETHEUS.version, ETCD.version, KUBERNETES.version, KWOK.version) == ("3.13.5", "3.6.8", "1.36.3", "0.8.0")
     assert "v1.36.3" in " ".join(KUBERNETES.command(Path("go"), Path("made"), "v1.36.3"))
 

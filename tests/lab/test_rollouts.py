@@ -6,7 +6,6 @@ import json
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -27,6 +26,11 @@ def canary_of(service: Service) -> tuple[str, str]:
     """(canary's host, stable's host) of the next attempt."""
     stable = service.status().get("stableSlot", "blue")
     return (GREEN, BLUE) if stable == "blue" else (BLUE, GREEN)
+
+
+def other_good_version(service: Service) -> str:
+    """One that stable does not run."""
+    return "1" if service.status().get("stableVersion") == "2" else "2"
 
 
 def test_a_good_version_is_shifted_and_promoted(service: Service) -> None:
@@ -113,47 +117,51 @@ def test_what_it_exports(service: Service) -> None:
     assert service.get(f"http://127.0.0.1:{service.info.controller_port}/healthz")[0] == 200
 
 
-def test_prometheus_away_for_a_minute(tmp_path: Path) -> None:
+def test_prometheus_away_for_a_minute(service: Service) -> None:
     """A healthy attempt holds while nothing can be seen, rolls nobody back, and goes on afterwards."""
-    with running(tmp_path, hold={"min": "8s", "minRequests": 30, "timeout": "3m"}, undecided={"after": "90s"}) as service:
-        service.ask("2")
-        service.until(lambda: service.envoy_weights().get(GREEN) == 10, 30, "10 % on the canary")
-        service.lab.stop_one("prometheus")
-        service.until(lambda: (service.status().get("reason") or {}).get("code") == "Unknown", 20, "it says that it is blind")
-        end = time.time() + 60
-        while time.time() < end:
-            assert service.envoy_weights() == {BLUE: 90, GREEN: 10}
-            time.sleep(2)
-        assert "Nobody is rolled back for that" in service.status()["reason"]["sentence"]
-        service.lab.start_one("prometheus")
-        assert service.until_phase("Succeeded", 120)["attempts"][0]["outcome"] == "Promoted"
+    canary, stable = canary_of(service)
+    steps, hold = [{"weight": 10}, {"weight": 100}], {"min": "8s", "minRequests": 30, "timeout": "3m"}
+    service.apply(steps=steps, hold=hold, undecided={"after": "90s", "then": "Advance"})
+    service.ask(other_good_version(service))
+    service.until(lambda: service.envoy_weights().get(canary) == 10, 30, "10 % on the canary")
+    service.lab.stop_one("prometheus")
+    end = time.time() + 60
+    service.until(lambda: (service.status().get("reason") or {}).get("code") == "Unknown", 20, "it says that it is blind")
+    while time.time() < end:
+        assert service.envoy_weights() == {stable: 90, canary: 10}
+        time.sleep(2)
+    assert "Nobody is rolled back for that" in service.status()["reason"]["sentence"]
+    service.lab.start_one("prometheus")
+    service.until(service.ended, 120, "an end")
+    assert service.status()["attempts"][0]["outcome"] == "Promoted"
+    service.apply()
 
 
-@pytest.mark.parametrize("version", ["2", "3"])
-def test_kill_9_in_the_middle(tmp_path: Path, version: str) -> None:
+@pytest.mark.parametrize("good", [True, False], ids=["good", "errors"])
+def test_kill_9_in_the_middle(service: Service, good: bool) -> None:
     """Killed every few seconds and started again: same end."""
-    with running(tmp_path) as service:
-        service.ask(version)
-        wanted = "Succeeded" if version == "2" else "RolledBack"
-        end = time.time() + 120
-        while service.status().get("phase") not in {"Succeeded", "RolledBack"}:
-            assert time.time() < end, json.dumps(service.status(), indent=1)[:3000]
-            time.sleep(3.1)
-            service.kill()
-            service.start()
-        assert service.status()["phase"] == wanted
-        assert service.envoy_weights() == ({GREEN: 100} if version == "2" else {BLUE: 100})
-
-
-def test_sigterm_ends_cleanly_in_an_attempt(tmp_path: Path) -> None:
-    with running(tmp_path) as service:
-        service.ask("2")
-        service.until(lambda: service.envoy_weights().get(GREEN) == 10, 30, "10 % on the canary")
-        began = time.monotonic()
-        assert service.controller is not None
-        service.controller.send_signal(signal.SIGTERM)
-        assert service.controller.wait(10) == 0
-        assert time.monotonic() - began < 5
-        assert service.envoy_weights() == {BLUE: 90, GREEN: 10}, "traffic stays as it is"
+    canary, stable = canary_of(service)
+    service.ask(other_good_version(service) if good else "3")
+    end = time.time() + 120
+    while not service.ended():
+        assert time.time() < end, json.dumps(service.status(), indent=1)[:3000]
+        time.sleep(3.1)
+        service.kill()
         service.start()
-        service.until_phase("Succeeded", 90)
+    assert service.status()["phase"] == ("Succeeded" if good else "RolledBack")
+    assert service.envoy_weights() == {canary if good else stable: 100}
+
+
+def test_sigterm_ends_cleanly_in_an_attempt(service: Service) -> None:
+    canary, stable = canary_of(service)
+    service.ask(other_good_version(service))
+    service.until(lambda: service.envoy_weights().get(canary) == 10, 30, "10 % on the canary")
+    began = time.monotonic()
+    assert service.controller is not None
+    service.controller.send_signal(signal.SIGTERM)
+    assert service.controller.wait(10) == 0
+    assert time.monotonic() - began < 5
+    assert service.envoy_weights() == {stable: 90, canary: 10}, "traffic stays as it is"
+    service.start()
+    service.until(service.ended, 90, "an end")
+    assert service.status()["phase"] == "Succeeded"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -107,11 +107,15 @@ class Crowd:
         return found
 
     def wait_weights(self, blue: int, green: int, within_s: float) -> None:
-        soon(lambda: set(self.weights().values()) == {(blue, green)}, within_s, lambda: f"{self.phases()}\n{self.stage.logs()}")
+        self._wait(lambda: set(self.weights().values()) == {(blue, green)}, within_s)
 
     def wait_phase(self, phase: str, within_s: float) -> None:
         count = len(self.names)
-        soon(lambda: self.phases()[phase] == count, within_s, lambda: f"{self.phases()}\n{self.stage.logs()}")
+        self._wait(lambda: self.phases()[phase] == count, within_s)
+
+    def _wait(self, so: Callable[[], bool], within_s: float) -> None:
+        """Seldom: all documents are read at each look."""
+        soon(so, within_s, lambda: f"{self.phases()}\n{self.stage.logs()}", most_s=0.5)
 
     def go_bad(self) -> float:
         """Every green slot fails half of its requests from now on; the time of that, in seconds since 1970."""
@@ -134,8 +138,8 @@ def documents(namespace: str, name: str) -> tuple[Raw, Raw]:
     return made, route
 
 
-def rules(namespace: str, tolerance: Mapping[str, str]) -> Raw:
-    """Errors and latency; a first step that lasts until it is ended by harm or by a person."""
+def rules(namespace: str, tolerance: Mapping[str, str], *, retreat: Raw | str = "off") -> Raw:
+    """Errors and latency; a first step that lasts until it is ended by harm, or by a person."""
     made = policy(namespace)
     latency = {"name": "latency", "source": "envoy", "latency": {"quantile": 0.95, "max": "100ms"}}
     made["spec"] |= {
@@ -144,13 +148,22 @@ def rules(namespace: str, tolerance: Mapping[str, str]) -> Raw:
         "hold": {"min": "20m", "minRequests": 30, "timeout": "1h"},
         "undecided": {"after": "30m"},
         "judge": {"tolerance": dict(tolerance)},
+        "retreat": retreat,
     }
     return made
 
 
 @contextmanager
 def crowd(
-    kube: Kube, namespace: str, folder: Path, count: int, *, window_s: int, tolerance: str, scrape: str = "1s"
+    kube: Kube,
+    namespace: str,
+    folder: Path,
+    count: int,
+    *,
+    window_s: int,
+    tolerance: str,
+    scrape: str = "1s",
+    retreat: Raw | str = "off",
 ) -> Iterator[Crowd]:
     """All of it, with one controller that acts."""
     names = [f"r-{number:03d}" for number in range(count)]
@@ -168,7 +181,7 @@ def crowd(
             }
             made = Stage(kube, namespace, folder, **config)
             try:
-                kube.apply(rules(namespace, {"errors": tolerance, "latency": tolerance}))
+                kube.apply(rules(namespace, {"errors": tolerance, "latency": tolerance}, retreat=retreat))
                 kube.apply(*(document for name in names for document in documents(namespace, name)))
                 made.replica("a").wait_acting()
                 yield Crowd(made, names, traffic, tritons, server)

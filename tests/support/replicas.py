@@ -73,11 +73,12 @@ class Stage:
         return Replica(self, name)
 
     def two(self) -> tuple[Replica, Replica]:
-        """The one that leads, and acts, and the one that waits, and is ready."""
+        """The one that leads, acts, and has found which slot is stable, and the one that waits, and is ready."""
         first, second = self.replica("a"), self.replica("b")
         first.wait_ready()
         second.wait_ready()
         soon(lambda: first.acts() or second.acts(), START_S)
+        soon(lambda: self.status().get("stableSlot") is not None, START_S, self.logs)
         return (first, second) if first.acts() else (second, first)
 
     def status(self) -> dict[str, Any]:

@@ -62,12 +62,18 @@ def watched(store: ObjectStore, kind: Kind, namespace: str | None) -> Iterator[W
         seen.cache.stop()
 
 
-def soon(what: Callable[[], bool], seconds: float = 30, otherwise: Callable[[], str] = lambda: "") -> None:
-    """Waits until something is so; fails when it is not in time."""
-    ends = time.monotonic() + seconds
+def soon(
+    what: Callable[[], bool], seconds: float = 30, otherwise: Callable[[], str] = lambda: "", *, most_s: float = 0.1
+) -> None:
+    """Waits until something is so; fails when it is not in time.
+
+    It asks more and more seldom, until `most_s` lie between two looks: looking, too, takes time from what is waited for.
+    """
+    ends, pause_s = time.monotonic() + seconds, 0.02
     while not what():
         assert time.monotonic() < ends, f"it did not happen in time: {otherwise()}"
-        time.sleep(0.02)
+        time.sleep(pause_s)
+        pause_s = min(1.5 * pause_s, most_s)
 
 
 def _versions(documents: dict[str, Raw]) -> dict[str, str]:

@@ -56,6 +56,29 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 /var/run/secrets/rollout-controller/prometheus
 {{- end }}
 
+{{- /* Where the Secret that a target of notifications names is mounted; its file is always called value. */}}
+{{- define "rollout-controller.secretFolder" -}}
+/var/run/secrets/rollout-controller/{{ . }}
+{{- end }}
+
+{{- /* notifications as the controller reads them: in place of each ...Secret the ...File that it is mounted as. */}}
+{{- define "rollout-controller.notifications" -}}
+{{- $told := dict }}
+{{- range $target, $settings := .Values.notifications }}
+{{- $read := dict }}
+{{- range $name, $value := $settings }}
+{{- if hasSuffix "Secret" $name }}
+{{- $folder := printf "%s-%s" $target (trimSuffix "Secret" $name) }}
+{{- $_ := set $read (printf "%sFile" (trimSuffix "Secret" $name)) (printf "%s/value" (include "rollout-controller.secretFolder" $folder)) }}
+{{- else if $value }}
+{{- $_ := set $read $name $value }}
+{{- end }}
+{{- end }}
+{{- if $read }}{{- $_ := set $told $target $read }}{{- end }}
+{{- end }}
+{{- toYaml $told }}
+{{- end }}
+
 {{- /* config.yaml: what the controller is told of its surroundings. */}}
 {{- define "rollout-controller.config" -}}
 {{- $prometheus := pick .Values.prometheus "url" "window" "lag" }}
@@ -70,6 +93,7 @@ metrics:
   port: {{ .Values.metrics.port }}
 lease: {{- toYaml $lease | nindent 2 }}
 workloads: {{- toYaml .Values.workloads | nindent 2 }}
+notifications: {{- include "rollout-controller.notifications" . | nindent 2 }}
 namespaces: {{ toJson .Values.namespaces }}
 {{- end }}
 

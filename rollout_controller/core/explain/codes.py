@@ -78,6 +78,8 @@ class Code(StrEnum):
     DELETED = "Deleted"
     DELETED_RESTORED = "DeletedRestored"
     DELETED_NOT_RESTORED = "DeletedNotRestored"
+    # news for people outside of the cluster
+    NOT_TOLD = "NotTold"
 
 
 BLOCKS = frozenset(

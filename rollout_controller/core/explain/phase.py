@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from rollout_controller.api.status import Reason
 from rollout_controller.core.explain.codes import Code
@@ -118,7 +119,12 @@ def drift_repeats(count: int, seconds: float, found: str) -> Reason:
 
 
 def in_sync(weights: Mapping[str, int]) -> Reason:
-    return reason(Code.IN_SYNC, f"the VirtualService says what was written: {shares(weights)}")
+    return _in_sync(tuple(weights.items()))
+
+
+@lru_cache(maxsize=1024)  # said in every turn of every rollout
+def _in_sync(weights: tuple[tuple[str, int], ...]) -> Reason:
+    return reason(Code.IN_SYNC, f"the VirtualService says what was written: {shares(dict(weights))}")
 
 
 # --- what people write ---------------------------------------------------------------------------------------

@@ -219,7 +219,7 @@ def _go_on(turn: Turn) -> Decision:
         missing = f"{policy.min_requests(step) - requests:,} more requests"
     missing = missing or f"the step's time: {explain.span(minimum - lasted)} more"
     ends = turn.now - lasted + maximum
-    reason = explain.waiting(missing, ends, _then_words(policy))
+    reason = explain.waiting(missing, ends, "a probe proves nothing" if step.probe else _then_words(policy))
     next_change = turn.now - lasted + minimum if lasted < minimum else ends
     return Decision(turn.status, reason, min(turn.now + TRAFFIC_LOOK_S, next_change, ends))
 
@@ -239,27 +239,18 @@ def _held_by(turn: Turn) -> Reason | None:
 def _out_of_time(turn: Turn, step: Step, requests: int, over: Reason | None, undecided: Verdict | None) -> Decision:
     """The step's maxHold has passed without all that it needs."""
     assert turn.policy is not None
-    assert turn.attempt.step_started_at is not None
     policy, lasted = turn.policy, held(turn)
-    needed = policy.min_requests(step)
-    both_miss = undecided is not None and undecided.common_cause
-    suspect = next((v for v in turn.status.verdicts if v.false_alarm <= SUSPECT), None)
-    if requests < needed or over is not None or both_miss or suspect is not None:
+    few = requests < policy.min_requests(step)
+    against = _against(turn, step, requests, over, undecided)
+    if against is not None:
         timeout = max(policy.hold.timeout, policy.max_hold(step))
-        what = explain.too_few_requests(requests, needed, lasted)
-        if over is not None:
-            what = over
-        elif both_miss and undecided is not None:
-            what = explain.reason(Code.BOTH_MISS, f"holding: {undecided.sentence}")
-        elif suspect is not None and requests >= needed:
-            what = explain.reason(Code.SIGNS_OF_HARM, f"holding: {suspect.sentence}")
         if lasted < timeout:
-            return Decision(turn.status, what, turn.now + min(TRAFFIC_LOOK_S, timeout - lasted))
-        if requests < needed and policy.unknown.then == "Rollback":
-            return leave(turn, "RolledBack", what)
-        if policy.undecided.then == "Rollback":
-            return leave(turn, "RolledBack", what)
-        return pause(turn, what, to_next=False)
+            return Decision(turn.status, against, turn.now + min(TRAFFIC_LOOK_S, timeout - lasted))
+        if (few and policy.unknown.then == "Rollback") or policy.undecided.then == "Rollback":
+            return leave(turn, "RolledBack", against)
+        return pause(turn, against, to_next=False)
+    if step.probe:
+        return _step_done(turn, step, unproven=False)
     words = undecided.sentence if undecided else ""
     if policy.undecided.then == "Rollback":
         return leave(turn, "RolledBack", explain.undecided_rollback(lasted, words))
@@ -268,6 +259,20 @@ def _out_of_time(turn: Turn, step: Step, requests: int, over: Reason | None, und
             turn, explain.reason(Code.UNDECIDED_PAUSE, f"no verdict after {explain.span(lasted)}: {words}"), to_next=True
         )
     return _step_done(turn, step, unproven=True)
+
+
+def _against(turn: Turn, step: Step, requests: int, over: Reason | None, undecided: Verdict | None) -> Reason | None:
+    """Why time alone takes nobody forward; None: it does."""
+    assert turn.policy is not None
+    if over is not None:
+        return over
+    if undecided is not None and undecided.common_cause:
+        return explain.reason(Code.BOTH_MISS, f"holding: {undecided.sentence}")
+    needed = turn.policy.min_requests(step)
+    if requests < needed:
+        return explain.too_few_requests(requests, needed, held(turn))
+    suspect = next((v for v in turn.status.verdicts if v.false_alarm <= SUSPECT), None)
+    return explain.reason(Code.SIGNS_OF_HARM, f"holding: {suspect.sentence}") if suspect is not None else None
 
 
 def _step_done(turn: Turn, step: Step, *, unproven: bool) -> Decision:

@@ -104,10 +104,15 @@ def _play(stage: Stage, args: argparse.Namespace) -> int:
     end = time.time()
     table = summary.rows(record)
     command = "make demo" + (f' DEMO="--rps {rps:g}"' if args.rps else "")
+    told = stage.messages(sum(played.record is not None for played in record.played))
+    texts = {**texts, "what Slack would have shown": "\n\n".join(told)}
     page = pages.report(record, end, made=pages.how(servers, rps=rps, command=command), documents=texts)
     (stage.directory / "report.html").write_text(html(page))
     (stage.directory / "timeline.svg").write_text(svg(page.timeline, standalone=True))
     _say("\n" + "\n".join(f"  {line}".rstrip() for line in summary.text_table(table)))
+    _say("\n  Slack would have shown (docs/notifications.md):")
+    for text in told:
+        _say("\n" + "\n".join(f"    {line}" for line in text.splitlines()))
     named = ", ".join(f"{name} {version}".strip() for name, version in servers.items())
     _say(f"\n  Everything above came from real servers on this machine: {named}.\n  {GPU_NOTE}")
     wrong = [sentence for played in record.played for sentence in played.differences]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
 
-from rollout_controller.api.status import Verdict
-from rollout_controller.core.explain.numbers import digits, milliseconds, percent, percent_at_most, percent_exact
+from rollout_controller.core.explain.numbers import milliseconds, percent_exact
+from rollout_controller.grids import verdicts
 from rollout_controller.lab.demo import summary
 from rollout_controller.lab.demo.record import Played, Record, Told
 from rollout_controller.lab.demo.scene import limits
@@ -166,7 +166,7 @@ def _section(played: Played, one: Row, toll: Toll) -> Section:
         tone="good" if one.good and one.outcome == "promoted" else "warn" if one.good else "bad",
         sentence=" ".join([sentence, *played.differences]),
         facts=tuple(facts),
-        grids=tuple(grid for grid in (_steps(played), _verdicts(played.verdicts)) if grid.rows),
+        grids=tuple(grid for grid in (_steps(played), verdicts(played.verdicts)) if grid.rows),
     )
 
 
@@ -190,36 +190,6 @@ def _steps(played: Played) -> Grid:
 
 def _s(value: float | None) -> Cell:
     return Cell("-" if value is None else summary.seconds(value), right=True)
-
-
-def _verdicts(verdicts: tuple[Verdict, ...]) -> Grid:
-    heads = (
-        Cell("objective"),
-        Cell("verdict"),
-        Cell("canary"),
-        Cell("limit"),
-        Cell("bad of all", right=True),
-        Cell("stable", right=True),
-        Cell("false alarm at most", right=True),
-    )
-    return Grid(heads, tuple(_verdict(one) for one in verdicts))
-
-
-def _verdict(one: Verdict) -> tuple[Cell, ...]:
-    tone: Tone = {"Violated": "bad", "Satisfied": "good"}.get(one.verdict, "plain")  # type: ignore[assignment]
-    value = "-"
-    if one.value is not None and one.interval is not None:
-        value = f"{percent(one.value)} [{digits(one.interval[0])}, {digits(one.interval[1])}]"
-    slower = f" slower than {milliseconds(one.limit_ms)}" if one.limit_ms is not None else ""
-    return (
-        Cell(one.slo),
-        Cell(one.verdict.lower(), tone),
-        Cell(value),
-        Cell(f"at most {percent_exact(one.objective)}{slower}"),
-        Cell(f"{one.bad:,} of {one.requests:,}", right=True),
-        Cell("-" if one.stable_value is None else percent(one.stable_value), right=True),
-        Cell(percent_at_most(one.false_alarm) if one.false_alarm < 1 else "-", right=True),
-    )
 
 
 def how(servers: Mapping[str, str], *, rps: float, command: str) -> dict[str, str]:

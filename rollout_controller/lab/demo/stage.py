@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rollout_controller.lab import processes, procfs
+from rollout_controller.lab import processes, procfs, receiver
 from rollout_controller.lab.info import Info
 from rollout_controller.lab.lab import Lab
 from rollout_controller.lab.processes import Running, Server
@@ -22,7 +22,10 @@ DATABASE_NAME = "rollouts.db"
 DOCUMENTS = ("policies/demo.yaml", "mesh/virtualservice.yaml", "mesh/tritonrollout.yaml")
 OURS = ("lab.lock", "lab.json", "local.yaml", DATABASE_NAME)
 """A directory that has one of these is a lab's."""
-SWEPT = ("logs", "envoy", "prometheus", "triton-blue", "triton-green", "gpu-exporter.log", "load.log", "load.jsonl")
+SWEPT = (
+    *("logs", "envoy", "prometheus", "triton-blue", "triton-green", "gpu-exporter.log", "load.log", "load.jsonl"),
+    *("receiver.log", "slack-webhook", receiver.FILE),
+)
 COMMAND_TIMEOUT_S = 30.0
 READY_TIMEOUT_S = 30.0
 ANSWER_TIMEOUT_S = 3.0
@@ -40,7 +43,7 @@ class Stage:
     def __init__(self, directory: Path, say: Say, *, keep: bool) -> None:
         self.directory = directory.resolve()
         self._say, self._keep = say, keep
-        self._lab = Lab(self.directory, say)
+        self._lab = Lab(self.directory, say, with_receiver=True)
         self._controller: Running | None = None
 
     @property
@@ -72,6 +75,13 @@ class Stage:
         if self._controller is not None and not self._controller.alive:
             status = self._controller.handle.returncode
             raise StageFailed(f"the controller ended (exit status {status}); {self.log} says why")
+
+    def messages(self, count: int) -> list[str]:
+        """What Slack would have shown, once there are `count` messages, or after ANSWER_TIMEOUT_S."""
+        ends = time.monotonic() + ANSWER_TIMEOUT_S
+        while len(found := receiver.messages(self.directory)) < count and time.monotonic() < ends:
+            time.sleep(0.05)
+        return found
 
     def down(self) -> None:
         """End every process; the documents and the logs stay. May be called at any time, and again."""

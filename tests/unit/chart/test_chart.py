@@ -233,6 +233,7 @@ def test_the_configuration_is_what_the_values_say() -> None:
         "metrics": {"host": "0.0.0.0", "port": 8080},
         "lease": {"name": "rollout-controller", "namespace": "rollout-system", "duration": "4s"},
         "workloads": {"manage": False},
+        "notifications": {},
         "namespaces": [],
     }
     assert config(render({"workloads": {"manage": True}}))["workloads"] == {"manage": True}
@@ -287,6 +288,11 @@ def test_what_has_no_default_is_asked_for() -> None:
             {"prometheus": {"tokenSecret": {"name": "x"}}},
             "at '/prometheus/tokenSecret': properties 'key' required, if 'name' exists",
         ),
+        (
+            {"notifications": {"slack": {"tokenSecret": {"name": "x", "key": "y"}}}},
+            "at '/notifications/slack': properties 'channel' required, if 'tokenSecret' exists",
+        ),
+        ({"notifications": {"slack": {"webhookFile": "/x"}}}, "additional properties 'webhookFile' not allowed"),
         ({"triton": {"url": "http://triton:8000"}}, "at '/triton/url': 'http://triton:8000' does not match pattern"),
         ({"image": {"repository": "triton:1"}}, "at '/image/repository': 'triton:1' does not match pattern"),
         ({"image": {"pullPolicy": "always"}}, "at '/image/pullPolicy': value must be one of 'Always', 'IfNotPresent', 'Never'"),

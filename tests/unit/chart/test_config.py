@@ -6,10 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from rollout_controller.api.meta import parse
 from rollout_controller.api.names import Raw
 from rollout_controller.cli import arguments
 from rollout_controller.controller.config import ClusterConfig, load_cluster
+from rollout_controller.controller.notifications import LinksConfig, NotificationsConfig
 from tests.support.chart import CHART, one, render
 
 
@@ -37,6 +40,33 @@ def test_the_controller_reads_the_charts_configuration(tmp_path: Path) -> None:
     assert config.lease is not None
     assert (config.lease.name, config.lease.namespace, config.lease.duration) == ("mine", "rollout-system", 10.0)
     assert config.namespaces == ("vision", "speech")
+
+
+def test_secrets_of_notifications_are_mounted_where_the_controller_reads_them(tmp_path: Path) -> None:
+    slack = {"tokenSecret": {"name": "rollout-slack", "key": "bot"}, "channel": "C0123456789", "kinds": ["RolledBack"]}
+    documents = render({"notifications": {"slack": slack, "links": {"runbook": "https://runbooks.example.com/{code}"}}})
+    config = loaded(tmp_path, {"notifications": {"slack": slack, "links": {"runbook": "https://runbooks.example.com/{code}"}}})
+    assert config.notifications.slack is not None
+    pod = one(documents, "Deployment")["spec"]["template"]["spec"]
+    mounts = {mount["name"]: mount for mount in pod["containers"][0]["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    file = config.notifications.slack.token_file
+    assert file is not None
+    (name,) = (name for name, mount in mounts.items() if mount["mountPath"] == str(file.parent))
+    assert mounts[name]["readOnly"] is True
+    assert volumes[name]["secret"] == {"secretName": "rollout-slack", "items": [{"key": "bot", "path": file.name}]}
+    assert config.notifications.links.runbook == "https://runbooks.example.com/{code}"
+    assert config.notifications.slack.kinds == ("RolledBack",)
+
+
+def test_the_values_of_the_page_about_notifications_are_taken(tmp_path: Path) -> None:
+    page = (CHART.parents[1] / "docs" / "notifications.md").read_text()
+    written, values = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    by_chart = loaded(tmp_path, values).notifications
+    by_hand = parse(NotificationsConfig, written["notifications"])
+    without = {"links": LinksConfig()}
+    assert by_chart.model_copy(update=without) == by_hand.model_copy(update=without)
+    assert by_chart.links.runbook == by_hand.links.runbook
 
 
 def test_the_charts_defaults_are_the_controllers(tmp_path: Path) -> None:

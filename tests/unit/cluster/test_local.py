@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from rollout_controller.api.names import Key, Raw
+from rollout_controller.api.names import Key
 from rollout_controller.cluster import local_watch
 from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.rds import RdsProjection
 from rollout_controller.cluster.store import POLICY, VIRTUAL_SERVICE, Expired, Kind, NotFound, Refused, Unavailable
 from tests.contract.documents import policy, virtual_service
-from tests.contract.test_object_store import increment
+from tests.support.routes import increment, set_weights
 
 KEY = Key("vision", "triton")
 ROOT = Path(__file__).parents[3]
@@ -67,18 +67,6 @@ def finish(process: subprocess.Popen[str]) -> str:
     return out
 
 
-def set_weights(store: LocalStore, blue: int, green: int) -> Raw:
-    """All weights of the test's route in one patch."""
-    return store.patch(
-        VIRTUAL_SERVICE,
-        KEY,
-        [
-            {"op": "replace", "path": "/spec/http/0/route/0/weight", "value": blue},
-            {"op": "replace", "path": "/spec/http/0/route/1/weight", "value": green},
-        ],
-    )
-
-
 def file_weights(rds: RdsProjection) -> dict[str, int]:
     """Weight by cluster in the route file."""
     action = json.loads(rds.path.read_text())["resources"][0]["virtual_hosts"][0]["routes"][0]["route"]
@@ -100,7 +88,7 @@ import sys
 from rollout_controller.api.names import Key
 from rollout_controller.cluster import local_watch
 from rollout_controller.cluster.local import LocalStore
-from tests.contract.test_object_store import increment
+from tests.support.routes import increment, set_weights
 store = LocalStore(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -342,7 +330,7 @@ from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.rds import RdsProjection
 from rollout_controller.cluster.store import POLICY, Unavailable
 from tests.contract.documents import policy
-from tests.unit.cluster.test_local import set_weights
+from tests.support.routes import set_weights
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 store = LocalStore(sys.argv[1], projections=[RdsProjection(sys.argv[2], name="local")])
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
@@ -384,7 +372,7 @@ import itertools, sys
 from rollout_controller.cluster import local_watch
 from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.rds import RdsProjection
-from tests.unit.cluster.test_local import set_weights
+from tests.support.routes import set_weights
 store = LocalStore(sys.argv[1], projections=[RdsProjection(sys.argv[2], name="local")])
 print("ready", flush=True)
 for blue in itertools.cycle(range(1, 100)):

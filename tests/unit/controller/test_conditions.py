@@ -14,7 +14,7 @@ from rollout_controller.cluster.store import POLICY, ROLLOUT, VIRTUAL_SERVICE, K
 from rollout_controller.core.conditions import BY_PHASE
 from rollout_controller.core.states import RESTING
 from tests.play import Play, playing
-from tests.unit.controller.test_kill import DeadlyStore
+from tests.support.writes import DeadlyStore
 
 
 class Recorder(DeadlyStore):

@@ -43,6 +43,7 @@ def test_what_may_be_left_out(tmp_path: Path) -> None:
     assert config.namespaces == ()
 
 
+NEWS = "prometheus: {url: http://p:9090}\nnotifications: {"
 GOOD = "prometheus: {url: http://p:9090}\n"
 
 
@@ -69,6 +70,14 @@ GOOD = "prometheus: {url: http://p:9090}\n"
         (GOOD + "lease: {duration: 61s}\n", ("lease.duration", "'1m1s' was read", "'60s'")),
         (GOOD + "namespaces: vision\n", ("namespaces", "'vision'", "a list")),
         (GOOD + "namespaces: [vision, Vision]\n", ("namespaces[1]", "'Vision' is not a namespace")),
+        (NEWS + "slack: {}}\n", ("notifications.slack", "neither webhookFile nor tokenFile is given", "one of the two")),
+        (NEWS + "slack: {webhookFile: /a, tokenFile: /b}}\n", ("both webhookFile and tokenFile are given",)),
+        (NEWS + "slack: {tokenFile: /a}}\n", ("notifications.slack", "without channel", "C0123456789")),
+        (NEWS + "slack: {webhookFile: /a, channel: C1}}\n", ("notifications.slack.channel", "without tokenFile")),
+        (NEWS + "slack: {webhookFile: /a, kinds: [Rollback]}}\n", ("notifications.slack.kinds[0]", "Rollback", "RolledBack")),
+        (NEWS + "slack: {webhookFile: /a, timeout: 2m}}\n", ("notifications.slack.timeout", "'2m' was read", "'60s'")),
+        (NEWS + "links: {runbook: 'https://a/{reason}'}}\n", ("notifications.links.runbook", "{reason}", "{code}")),
+        (NEWS + "links: {runbook: 'runbooks/{code}'}}\n", ("notifications.links.runbook", "is not a URL")),
         (GOOD + GOOD, ("config.yaml:2", "prometheus: is given twice")),
     ],
 )

@@ -15,7 +15,7 @@ from rollout_controller.controller.reference import Reference
 from rollout_controller.core.explain.codes import Code
 from rollout_controller.core.plan import Tell
 from tests.play import Play, playing
-from tests.unit.controller.test_kill import DeadlyStore
+from tests.support.writes import DeadlyStore
 
 GONE = {Code.DELETED, Code.DELETED_RESTORED, Code.DELETED_NOT_RESTORED}
 

@@ -12,7 +12,7 @@ from rollout_controller.api.status import Phase
 from rollout_controller.cluster.store import ROLLOUT, Kind, ObjectStore
 from rollout_controller.core.explain.codes import Code
 from tests.play import Play, playing
-from tests.unit.controller.test_kill import DeadlyStore
+from tests.support.writes import DeadlyStore
 
 ENDS = {"Succeeded", "RolledBack", "Aborted", "Stalled"}
 
@@ -112,7 +112,14 @@ def test_the_first_result_that_echoes_an_ask_is_that_asks_own(store: ObjectStore
     play.settle()
     asked_at = len(watcher.seen)
     play.annotate(version=ask.version, request=ask.request)
-    play.run(1500)
+    for _ in range(150):
+        play.run(10)
+        if (play.status.observed_version, play.status.observed_request) == (
+            ask.version,
+            ask.request,
+        ) and play.status.phase in ENDS:
+            break
+    play.run(60)
     if "same request" not in name:
         watcher.seen = watcher.seen[asked_at:]
         result = watcher.first_end(ask.version, ask.request)

@@ -15,7 +15,7 @@ from rollout_controller.controller import tell
 from rollout_controller.controller.reference import Reference
 from rollout_controller.controller.tell import NOTE_BYTES, EventTeller
 from rollout_controller.core.plan import Tell
-from tests.unit.controller.test_kill import DeadlyStore
+from tests.support.writes import DeadlyStore
 
 
 class Away(DeadlyStore):

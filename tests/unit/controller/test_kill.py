@@ -2,64 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import copy
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
 
-from rollout_controller.api.meta import Key, Raw
 from rollout_controller.api.status import Phase
-from rollout_controller.cluster.store import DEPLOYMENT, Kind, Listing, ObjectStore, PatchOp, WatchEvent
+from rollout_controller.cluster.local import LocalStore
+from rollout_controller.cluster.store import DEPLOYMENT, ROLLOUT
 from tests import kubelet
+from tests.kubelet import Kubelet
 from tests.play import Play
+from tests.support.writes import EveryWrite
 from tests.world import Behaviour, World
 
 
-class Killed(BaseException):
-    """The process is gone; nothing after this line ran."""
+@dataclass(frozen=True)
+class Moment:
+    """Where the controller may die: what outlives it is the store, the world, and whether the version was asked for by then."""
+
+    name: str
+    store: Path
+    world: World
+    kubelet: Kubelet
+    asked: bool
 
 
-class DeadlyStore:
-    """A store in front of the real one that kills its user at the k-th write: before it lands, or right after."""
+class Recording(EveryWrite):
+    """Keeps the moment before each write lands, and the one right after."""
 
-    def __init__(self, store: ObjectStore, kill_at: int, *, landed: bool) -> None:
-        self._store, self._kill_at, self._landed = store, kill_at, landed
-        self.writes = 0
+    def __init__(self, play: Play, directory: Path) -> None:
+        super().__init__(play.store)
+        self._play, self._directory = play, directory
+        self.asked = False
+        self.moments: list[Moment] = []
+        self._newest: tuple[object, ...] = ()
 
-    def _write(self, kind: Kind, write: str, *args: object) -> Raw:
-        self.writes += 1
-        if self.writes == self._kill_at and not self._landed:
-            raise Killed
-        document: Raw = getattr(self._store, write)(kind, *args)
-        if self.writes == self._kill_at:
-            raise Killed
-        return document
+    def before(self) -> None:
+        self._keep("before it lands")
 
-    def patch(self, kind: Kind, key: Key, operations: Sequence[PatchOp]) -> Raw:
-        return self._write(kind, "patch", key, operations)
+    def after(self) -> None:
+        self._keep("after it landed")
 
-    def replace_status(self, kind: Kind, key: Key, status: Raw, resource_version: str) -> Raw:
-        return self._write(kind, "replace_status", key, status, resource_version)
-
-    def create(self, kind: Kind, document: Raw) -> Raw:
-        return self._write(kind, "create", document)
-
-    def replace(self, kind: Kind, document: Raw) -> Raw:
-        return self._write(kind, "replace", document)
-
-    def get(self, kind: Kind, key: Key) -> Raw:
-        return self._store.get(kind, key)
-
-    def list(self, kind: Kind, namespace: str | None = None) -> Listing:
-        return self._store.list(kind, namespace)
-
-    def delete(self, kind: Kind, key: Key) -> None:
-        self._store.delete(kind, key)
-
-    def watch(self, kind: Kind, namespace: str | None, since: str, timeout_s: float) -> Iterator[WatchEvent]:
-        return self._store.watch(kind, namespace, since, timeout_s)
+    def _keep(self, when: str) -> None:
+        """A moment that is another one than the last: nothing happened between most writes and the next."""
+        world = copied(self._play.world)
+        newest = (self._store.list(ROLLOUT).resource_version, world, self.asked)
+        if newest == self._newest:
+            return
+        self._newest = newest
+        kubelet = copy.deepcopy(self._play.kubelet, {id(self._play.world): world})
+        path = self._directory / f"{len(self.moments)}.db"
+        backup(self._directory / CALM, path)
+        self.moments.append(Moment(f"write {self.writes}, {when}", path, world, kubelet, self.asked))
 
 
+CALM = "calm.db"
+QUICK = {"hold": {"min": "30s", "minRequests": 30, "timeout": "10m"}}
+"""Steps of three turns each: every kind of write there is, and no more turns without one than need be."""
 GOOD = Behaviour(errors=0.001, slow=0.01)
 WORLDS = {
     "good": {"1": GOOD, "2": GOOD},
@@ -72,43 +75,54 @@ IMAGE = {"image good": WORLDS["good"], "image errors": WORLDS["errors"], "image 
 """The same with pods: images and replicas are written, too, and the idle slot is scaled down afterwards."""
 
 
-def attempt(path: Path, behaviours: dict[str, Behaviour], kill_at: int, *, landed: bool, pods: bool = False) -> tuple[Play, int]:
-    """Play one attempt, killed at a write; a new controller goes on with nothing but the store."""
-    retreats = {"retreat": {"coolDown": "20s", "strikes": 3}} if behaviours in RETREAT.values() else {}
-    world = World(behaviours=dict(behaviours), window_s=10.0)
-    play = Play(path, world, kubelet.spec() if pods else None, rules=retreats)
-    if pods:
-        play.deploy_pods(blue=4, green=0)
-    deadly = DeadlyStore(play.store, kill_at, landed=landed)
-    play.start(deadly)
+def backup(path: Path, to: Path) -> None:
+    """A copy of the file as it is now, and as it would be found after a crash of its writer."""
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(to)) as target:
+        target.execute("PRAGMA synchronous = OFF")
+        source.backup(target)
+
+
+def copied(world: World) -> World:
+    """A world that goes on by itself from here."""
+    other = copy.copy(world)
+    for each in fields(World):
+        setattr(other, each.name, copy.copy(getattr(world, each.name)))
+    return other
+
+
+def after_death(calm: Play, moment: Moment) -> Play:
+    """What is there after a kill, with a new controller that knows nothing but the store."""
+    play = copy.copy(calm)
+    play.store, play.world, play.kubelet = LocalStore(moment.store), moment.world, moment.kubelet
+    play.world.weights = play.weights
+    play.start(play.store)
+    return play
+
+
+def attempt(play: Play, recording: Recording | None = None, *, asked: bool = False) -> None:
+    """Play one attempt to its end, and with pods until long after the idle slot was to be scaled down."""
     end = play.world.now + 3600
-
-    def turn() -> None:
-        try:
-            play.settle()
-        except Killed:
-            play.start(play.store)
-            play.settle()
-
-    turn()
-    play.annotate(version="2", request="run-1")
-    turn()
+    play.settle()
+    if not asked:
+        play.annotate(version="2", request="run-1")
+        if recording:
+            recording.asked = True
+        play.settle()
     while play.world.now < end:
         play.world.advance(play.world.now + 10)
-        turn()
+        play.settle()
         status = play.status
         if status.observed_request == "run-1" and status.phase in {Phase.SUCCEEDED, Phase.ROLLED_BACK, Phase.STALLED}:
-            if pods:
-                rest(play, turn)
-            return play, deadly.writes
+            rest(play)
+            return
     raise AssertionError(f"no end: {play.status.phase} {play.status.reason}")
 
 
-def rest(play: Play, turn: Callable[[], None]) -> None:
+def rest(play: Play) -> None:
     """Until long after the idle slot was to be scaled down."""
-    for _ in range(3):
+    for _ in range(3 if replicas(play) else 0):
         play.world.advance(play.world.now + 60)
-        turn()
+        play.settle()
 
 
 def replicas(play: Play) -> dict[str, object]:
@@ -116,19 +130,28 @@ def replicas(play: Play) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("world", [*WORLDS, *IMAGE, *RETREAT])
-@pytest.mark.parametrize("landed", [False, True], ids=["before it lands", "after it landed"])
-def test_kill_at_every_write(tmp_path: Path, world: str, landed: bool) -> None:
+def test_kill_at_every_write(tmp_path: Path, world: str) -> None:
+    """The calm attempt is played once; from every moment on in which it might have died, another controller goes on."""
     behaviours, pods = {**WORLDS, **IMAGE, **RETREAT}[world], world in IMAGE
-    calm, writes = attempt(tmp_path / "calm.db", behaviours, 10_000, landed=False, pods=pods)
-    assert writes >= 3
-    wanted = calm.status.attempts[0]
-    for k in range(1, writes + 1):
-        play, _ = attempt(tmp_path / f"{k}.db", behaviours, k, landed=landed, pods=pods)
-        got = play.status.attempts[0]
-        assert dict(play.weights()) == dict(calm.weights()), f"killed at write {k}"
-        assert (play.status.phase, got.outcome, got.reason.code) == (calm.status.phase, wanted.outcome, wanted.reason.code), k
+    rules = QUICK | ({"retreat": {"coolDown": "20s", "strikes": 3}} if world in RETREAT else {})
+    story = World(behaviours=dict(behaviours), window_s=10.0)
+    calm = Play(tmp_path / CALM, story, kubelet.spec() if pods else None, rules=rules)
+    if pods:
+        calm.deploy_pods(blue=4, green=0)
+    recording = Recording(calm, tmp_path)
+    calm.start(recording)
+    attempt(calm, recording)
+    assert recording.writes >= 3
+    assert len(recording.moments) > recording.writes
+    wanted, weights, status, pods_of = calm.status.attempts[0], dict(calm.weights()), calm.status, replicas(calm)
+    for moment in recording.moments:
+        play = after_death(calm, moment)
+        attempt(play, asked=moment.asked)
+        got, killed = play.status.attempts[0], f"killed at {moment.name}"
+        assert dict(play.weights()) == weights, killed
+        assert (play.status.phase, got.outcome, got.reason.code) == (status.phase, wanted.outcome, wanted.reason.code), killed
         if play.world.now == calm.world.now:  # else the attempt met other requests, and its numbers are others
-            assert got.reason == wanted.reason, f"killed at write {k}"
-        assert [s.weight for s in got.steps_done] == [s.weight for s in wanted.steps_done], f"killed at write {k}"
-        assert play.status.stable_slot == calm.status.stable_slot
-        assert replicas(play) == replicas(calm), f"killed at write {k}"
+            assert got.reason == wanted.reason, killed
+        assert [s.weight for s in got.steps_done] == [s.weight for s in wanted.steps_done], killed
+        assert play.status.stable_slot == status.stable_slot, killed
+        assert replicas(play) == pods_of, killed

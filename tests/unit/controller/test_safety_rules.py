@@ -15,7 +15,7 @@ from rollout_controller.core.observation import SlotState, Unknown
 from rollout_controller.core.plan import SetWeights
 from rollout_controller.core.states import RESTING
 from tests.play import KEY, ROUTE, Play
-from tests.unit.controller.test_kill import DeadlyStore, Killed
+from tests.support.writes import DeadlyStore, Killed
 from tests.unit.core.story import Story
 from tests.world import T0, Behaviour, World, policy
 

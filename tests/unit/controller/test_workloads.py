@@ -22,7 +22,7 @@ from rollout_controller.slo.sources import load_sources
 from rollout_controller.triton.prober import Prober
 from tests import kubelet
 from tests.play import Play, documents
-from tests.unit.controller.test_kill import DeadlyStore
+from tests.support.writes import DeadlyStore
 from tests.world import Behaviour, World
 
 GOOD = Behaviour(errors=0.001, slow=0.01, load_s=20.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rollout_controller import workload
-from rollout_controller.api.meta import ANNOTATION_COMMAND, ANNOTATION_REQUEST, ANNOTATION_VERSION, Raw, parse
+from rollout_controller.api.meta import ANNOTATION_COMMAND, ANNOTATION_REQUEST, ANNOTATION_VERSION, Raw, evolve, parse
 from rollout_controller.api.policy import RolloutPolicy
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Phase, RolloutStatus
@@ -45,6 +45,7 @@ class Story:
         self.workloads: dict[str, Raw] = {}
         self._said = ""
         self._told: set[str] = set()
+        self._asked: tuple[tuple[dict[str, str], Raw], TritonRollout] | None = None
 
     def deploy_pods(self, **replicas: int) -> None:
         """Deployments for both slots, with pods that are up."""
@@ -70,7 +71,7 @@ class Story:
         if name not in self.workloads:
             return self.world.slot(name)
         rollout = self.rollout()
-        pods = workload.read_slot(rollout.spec.deploy, copy.deepcopy(self.workloads[name]))
+        pods = workload.read_slot(rollout.spec.deploy, dict(self.workloads[name]))  # what was seen gets no other status later
         if not by_triton(rollout.spec, name):
             return pods
         off = SlotState(problem=Unknown("no-answer", f"http://triton-{name}:8000: connection refused"))
@@ -103,6 +104,13 @@ class Story:
     # --- turning the wheel -----------------------------------------------------------------------------------
 
     def rollout(self) -> TritonRollout:
+        """The document as it is stored; what people write in it is read anew only when it has changed."""
+        asked = (dict(self.annotations), self.spec)
+        if self._asked is None or self._asked[0] != asked:
+            self._asked = (copy.deepcopy(asked), self._parsed())
+        return evolve(self._asked[1], status=self.stored)
+
+    def _parsed(self) -> TritonRollout:
         raw: dict[str, Any] = {
             "apiVersion": "rollouts.triton.dev/v1alpha1",
             "kind": "TritonRollout",
@@ -114,7 +122,6 @@ class Story:
                 "deploy": {"modelRepository": {"model": "resnet50"}},
                 **self.spec,
             },
-            "status": self.stored.to_raw(),
         }
         return parse(TritonRollout, raw)
 

@@ -36,6 +36,33 @@ def test_a_dead_version_strikes_three_times_and_is_rolled_back() -> None:
     told.check("retreat-dead")
 
 
+PROBED = [{"weight": 1, "minHold": "60s", "probe": True}, {"weight": 10}, {"weight": 100}]
+
+
+def test_a_probe_ends_by_time_and_is_no_step_without_proof() -> None:
+    told = story(steps=PROBED, hold={"min": "3m", "minRequests": 1_000_000, "timeout": "30m"})
+    until(told, Phase.PROGRESSING)
+    told.run(65)
+    attempt = told.status.attempt
+    assert attempt is not None
+    assert [(step.weight, step.seconds, step.unproven) for step in attempt.steps_done] == [(1, 60, False)]
+    assert attempt.weight == 10
+
+
+def test_a_probe_spares_users_an_outage() -> None:
+    told = story(DEAD, steps=PROBED)
+    assert told.run_until_rest() is Phase.ROLLED_BACK
+    served = sum(counted["green"]["errors"].total for _, counted in told.world.history)
+    assert served <= 3 * 3 * 5, "1 % of 100 requests a second, three windows of 5 s at most each time"
+    told.check("retreat-probe")
+
+
+def test_signs_of_harm_end_no_probe_by_time() -> None:
+    told = story(Behaviour(errors=0.06, slow=0.01), steps=[{"weight": 5, "minHold": "60s", "probe": True}, {"weight": 100}])
+    assert told.run_until_rest() is Phase.ROLLED_BACK
+    assert told.status.attempts[0].steps_done == ()
+
+
 def test_a_hiccup_costs_a_minute_and_not_the_attempt() -> None:
     told = story()
     until(told, Phase.PROGRESSING)

@@ -38,8 +38,8 @@ def test_a_version_at_the_tolerable_share_is_called_healthy_too_seldom_to_matter
         for bad, chance in alive.items():
             for more, p in ((0, 1 - p_tol), (1, p_tol)):
                 after[bad + more] = after.get(bad + more, 0.0) + chance * p
-        healthy += sum(c for bad, c in after.items() if health.log_health(Counts(n, bad), p_tol) >= -math.log(beta))
         alive = {bad: c for bad, c in after.items() if health.log_health(Counts(n, bad), p_tol) < -math.log(beta)}
+        healthy += sum(after.values()) - sum(alive.values())
     assert 0.005 < healthy <= beta
 
 

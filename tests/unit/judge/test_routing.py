@@ -41,10 +41,10 @@ def test_the_first_seconds_of_a_weight_do_not_count() -> None:
 def test_chance_alone_seldom_looks_like_it(per_window: int) -> None:
     """At 0.7 of the weight, an hour of windows: 1 % at most."""
     rng, wrong = random.Random(0), 0
-    for _ in range(60):
+    for _ in range(40):
         counts = []
         for _ in range(60):
             canary = draw(rng, per_window, 0.07)
             counts.append(((canary, 0), (per_window - canary, 0)))
         wrong += play(policy(slos=["errors"]), step(), row(counts, 10)).verdicts[0].unknown is not None
-    assert wrong <= 2
+    assert wrong <= 1

@@ -16,7 +16,7 @@ def always(share: float) -> Callable[[float], float]:
     return lambda _: share
 
 
-@pytest.mark.parametrize(("rps", "runs"), [(0.2, 50), (20, 60), (2000, 2)])
+@pytest.mark.parametrize(("rps", "runs"), [(0.2, 25), (20, 30), (2000, 1)])
 def test_an_identical_clean_version_is_never_rolled_back(rps: float, runs: int) -> None:
     world = World(rps, always(0.005), always(0.005))
     assert not any(attempt(SPEC, world, seed).harm_at for seed in range(runs))
@@ -24,18 +24,18 @@ def test_an_identical_clean_version_is_never_rolled_back(rps: float, runs: int) 
 
 def test_a_version_exactly_at_the_objective_is_rolled_back_in_one_of_a_hundred_at_most() -> None:
     world = World(20, always(0.01), always(0.002))
-    assert sum(attempt(SPEC, world, seed).harm_at is not None for seed in range(40)) <= 1
+    assert sum(attempt(SPEC, world, seed).harm_at is not None for seed in range(30)) <= 1
 
 
 @pytest.mark.parametrize("rps", [3, 20])
 def test_both_over_the_objective_is_no_reason_to_roll_back(rps: float) -> None:
     world = World(rps, always(0.02), always(0.02))
-    assert sum(attempt(SPEC, world, seed).harm_at is not None for seed in range(30)) <= 1
+    assert sum(attempt(SPEC, world, seed).harm_at is not None for seed in range(20)) <= 1
 
 
 def test_a_pod_hiccup_of_20_seconds_every_5_minutes_is_survived() -> None:
     world = World(20, lambda t: 1.0 if t % 300 < 20 else 0.005, always(0.005), scrape_s=5)
-    assert not any(attempt(SPEC, world, seed).harm_at for seed in range(15))
+    assert not any(attempt(SPEC, world, seed).harm_at for seed in range(10))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,85 @@
+"""`rollouts history NAME -o html`: one attempt as a self-contained page, to be attached to a ticket."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from rollout_controller.api.errors import InvalidDocument
+from rollout_controller.api.meta import parse
+from rollout_controller.api.names import GROUP, Raw
+from rollout_controller.api.policy import RolloutPolicy
+from rollout_controller.api.rollout import TritonRollout
+from rollout_controller.cli import past as pasts
+from rollout_controller.cli.exits import CommandError, Exit
+from rollout_controller.cli.fetch import Session
+from rollout_controller.cli.past import Past, Told
+from rollout_controller.cli.place import Folder, place
+from rollout_controller.cli.words import seconds_since_1970
+from rollout_controller.cluster.store import Refused
+from rollout_controller.report.model import Panel
+from rollout_controller.report.page import html
+
+ATTEMPT = f"{GROUP}/attempt"
+
+
+def page(args: Namespace, session: Session) -> int:
+    """Write the page to --to, or to standard output."""
+    document = session.find(args.name)
+    rollout = parse(TritonRollout, document)
+    past = pasts.find(rollout, args.attempt, session.clock())
+    told, made = _told(session, document, past)
+    panels, how = _panels(args, session, document, past)
+    text = html(pasts.report(past, told, panels, [*made, *how]))
+    if args.to is None:
+        sys.stdout.write(text)
+        return Exit.FINE
+    try:
+        Path(args.to).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{args.to} cannot be written: {(error.strerror or type(error).__name__).lower()}") from None
+    session.screen.note(f"attempt {past.record.number} of {past.name} is in {args.to}")
+    return Exit.FINE
+
+
+def _told(session: Session, document: Raw, past: Past) -> tuple[list[Told], list[tuple[str, str]]]:
+    """The events of the attempt. A cluster keeps them for an hour."""
+    try:
+        events = session.events(document)
+    except Refused as error:
+        return [], [("decisions", f"the events were not read: {error}")]
+    told = []
+    for event in events:
+        labels = (event.get("metadata") or {}).get("labels") or {}
+        at = seconds_since_1970(event.get("eventTime"))
+        if labels.get(ATTEMPT) == past.record.id and at is not None:
+            note, warning = str(event.get("note") or ""), event.get("type") == "Warning"
+            told.append(Told(at, str(event.get("reason") or ""), note, warning))
+    whence = "from the events of the attempt" if told else "from the record in the status; its events are not kept any more"
+    return told, [("decisions", whence)]
+
+
+def _panels(args: Namespace, session: Session, document: Raw, past: Past) -> tuple[list[Panel], list[tuple[str, str]]]:
+    """The SLIs from Prometheus, or why there are none."""
+    url, window_s, token_file = args.prometheus, 5.0, args.prometheus_token_file
+    where = place(args, session.screen)
+    if url is None and isinstance(where, Folder):
+        from rollout_controller.controller.config import load_local  # noqa: PLC0415 - APScheduler's and the client's weight
+
+        try:
+            config = load_local(where.path).prometheus
+            url, window_s, token_file = config.url, config.window, config.token_file
+        except InvalidDocument as error:
+            return [], [("graphs", f"no Prometheus was asked: {error.one_line}")]
+    if url is None:
+        return [], [("graphs", "no Prometheus was asked; --prometheus URL names one")]
+    policy = session.policy_of(document)
+    if policy is None:
+        return [], [("graphs", f"Prometheus was not asked: {session.why_no_policy(document)}")]
+    from rollout_controller.cli.past_series import panels, prometheus  # noqa: PLC0415 - the Prometheus client, half a second
+
+    server = prometheus(url, Path(token_file) if token_file is not None else None)
+    found, problems = panels(past, parse(TritonRollout, document), parse(RolloutPolicy, policy), server, window_s)
+    whence = f"counted by the Prometheus at {server.url}, by the policy as it is now"
+    return found, [("graphs", "; ".join(problems) if problems else whence)]

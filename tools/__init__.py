@@ -1,0 +1,1 @@
+"""Makes what is checked in but written by nobody: dashboards and alerts."""
