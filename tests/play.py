@@ -118,18 +118,26 @@ class Play:
     def start(self, store: ObjectStore) -> None:
         """A new controller over `store`."""
         self.workloads = Workloads(self, lambda: self.world.now)
+        self._held: dict[tuple[Kind, Key], Raw] = {}
         observer = Observer(self, self, SOURCES)
-        applier = Applier(store, self, self, written=lambda _kind, _document: None)
+        applier = Applier(store, self, self, written=self._wrote)
         news = News(self.carrier)
         self.reconciler = Reconciler(self, observer, applier, self, lambda: self.world.now, news=news)
 
     # --- documents, straight from the store ------------------------------------------------------------------
 
     def get(self, kind: Kind, key: Key) -> Raw | None:
+        """As the controller's caches give it: the same object until it has changed."""
         try:
-            return self.store.get(kind, key)
+            document = self.store.get(kind, key)
         except NotFound:
             return None
+        if self._held.get((kind, key)) != document:
+            self._held[kind, key] = document
+        return self._held[kind, key]
+
+    def _wrote(self, kind: Kind, document: Raw) -> None:
+        self._held[kind, Key(document["metadata"]["namespace"], document["metadata"]["name"])] = document
 
     def synced(self, kind: Kind, namespace: str | None = None) -> bool:
         return True
