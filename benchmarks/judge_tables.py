@@ -65,7 +65,7 @@ def main() -> None:
 
 def _play(cells: Sequence[Cell], args: argparse.Namespace) -> dict[str, list[Result]]:
     kept = {} if args.fresh else _recall(args.seed)
-    results: dict[str, list[Result]] = {cell.name: kept.get(cell.name, []) for cell in cells}
+    results: dict[str, list[Result]] = {cell.name: kept.get(_key(cell), []) for cell in cells}
     ends = time.monotonic() + args.time
     done = min(len(results[c.name]) // _times(c) for c in cells)
     while done < args.attempts and time.monotonic() < ends:
@@ -77,7 +77,7 @@ def _play(cells: Sequence[Cell], args: argparse.Namespace) -> dict[str, list[Res
         for name, some in simulate(ask).items():
             results[name] = results[name] + some
         done = min(len(results[c.name]) // _times(c) for c in cells)
-        _keep(args.seed, {**kept, **results})
+        _keep(args.seed, {**kept, **{_key(cell): results[cell.name] for cell in cells}})
         sys.stderr.write(f"{done} of {args.attempts} attempts in each of {len(cells)} worlds\n")
     return results
 
@@ -86,12 +86,17 @@ def _times(cell: Cell) -> int:
     return MORE if cell.kind == "identical" else 1
 
 
+def _key(cell: Cell) -> str:
+    """Another policy or world under the same name is another cell."""
+    return f"{cell.name} #{hashlib.sha256(repr(cell.play).encode()).hexdigest()[:12]}"
+
+
 def _judge() -> str:
-    """Changes when anything does that a result depends on."""
+    """Changes when any code does that a result depends on."""
     rooms = [ROOT / "rollout_controller" / room for room in ("core", "api", "replay")]
     files = [path for room in rooms for path in sorted(room.rglob("*.py"))]
     files = [path for path in files if path.name not in {"figures.py", "picture.py", "simulate.py"}]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in [*files, ROOT / "benchmarks" / "judge_cells.py"])).hexdigest()
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _recall(seed: int) -> dict[str, list[Result]]:

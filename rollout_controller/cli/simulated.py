@@ -125,7 +125,7 @@ def _words(shown: Shown) -> list[tuple[str, Tone]]:
     promised = shown.policy.spec.judge.false_rollback
     false = price.outcomes["rolled-back"]
     tone: Tone = "good" if false.interval[1] <= promised else "bad" if false.interval[0] > promised else "plain"
-    price_words = f"Price: {_of(false)} of the {count(false.total)} times that an {identical} came, it was rolled back"
+    price_words = f"Price: an {identical} was rolled back in {_of(false)} of {count(false.total)} attempts"
     said = [(f"{price_words} (promised: at most {limit(promised)}).", tone)]
     if false.interval[0] > promised:
         said.append(("That is more than promised: this world has hiccups as long as judge.tolerance; raise it.", "bad"))

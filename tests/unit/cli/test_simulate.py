@@ -47,7 +47,7 @@ def test_price_and_gain_side_by_side(policy: str, capsys: pytest.CaptureFixture[
     assert lines[0].startswith("short   ")
     assert lines[2].split("  ")[-1].strip() == "errors=20%,from=100%"
     assert lines[3].split() == ["attempts", "6", "3", "3"]
-    assert "Price: none of the 6 times that an identical version came" in out
+    assert "Price: an identical version was rolled back in none of 6 attempts" in out
     assert "Gain: of versions with outage, 100 % are rolled back" in out
     assert f"picture: {drawn}" in err
     assert drawn.read_text().startswith("<svg")
