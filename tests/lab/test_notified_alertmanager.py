@@ -61,7 +61,7 @@ def test_told_twice_it_is_one_alert_with_the_sentence_and_the_links(server: str,
     told = news(at=round(time.time(), 3))
     assert [target.send(told, "") for _ in range(2)] == [Sent(), Sent()]
     (alert,) = requests.get(f"{server}/api/v2/alerts", timeout=10).json()
-    assert alert["labels"]["alertname"] == "RolloutRolledBack"
+    assert (alert["labels"]["alertname"], alert["labels"]["kind"]) == ("RolloutNotice", "RolledBack")
     assert alert["status"]["state"] == "active"
     received = listener.wait(1)[0].json["alerts"]
     assert [each["labels"] for each in received] == [alert["labels"]]
