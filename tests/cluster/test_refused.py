@@ -105,6 +105,7 @@ def test_a_status_that_may_not_be_written_does_not_keep_traffic_from_being_mende
 
 
 def test_a_lease_that_may_not_be_written_is_said_and_nobody_acts(scene: Stage) -> None:
+    scene.kube.api.delete(scene.free_lease())
     right = Right("create", "coordination.k8s.io", "leases", scene.namespace)
     with less(scene, right):
         replica = scene.replica("a")

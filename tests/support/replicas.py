@@ -62,6 +62,12 @@ class Stage:
         self.lease_name = str(yaml.safe_load(self.config.read_text())["lease"]["name"])
         self._transport = OfficialTransport(kube.admin)
         self.store = KubernetesStore(self._transport)
+        kube.apply(self.free_lease())
+
+    def free_lease(self) -> Raw:
+        """A Lease that nobody holds: where there is none, the first controller waits for as long as one may have been held."""
+        metadata = {"name": self.lease_name, "namespace": self.namespace}
+        return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": {}}
 
     def apply(self) -> None:
         """The documents: version 1 runs in blue and has all traffic; nothing is asked for."""
