@@ -342,6 +342,7 @@ def playing(
     behaviours = {"1": GOOD, "2": GOOD, "6": GOOD, "3": FAILS, "5": DEAD, "7": Behaviour(fails_to_load="No such file")}
     world = World(behaviours=behaviours, window_s=10.0)
     route = f"triton-{name}"
+    rules = {"hold": {"min": "30s", "minRequests": 30, "timeout": "10m"}, **rules}  # a turn is 10 s: three of them a step
     played = Play(store, world, namespace=namespace, name=name, route=route, rules=rules, teller=teller, carrier=carrier)
     played.settle()
     return played
