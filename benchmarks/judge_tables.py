@@ -147,6 +147,8 @@ def _page(cells: Sequence[Cell], found: dict[str, Figures], watched: dict[str, l
 
 def _table(cells: Sequence[Cell], found: dict[str, Figures]) -> list[str]:
     columns = list(dict.fromkeys(cell.column for cell in cells))
+    if all(column.endswith(" rps") for column in columns):
+        columns.sort(key=lambda column: float(column.removesuffix(" rps")))
     rows: dict[str, dict[str, str]] = {}
     for cell in cells:
         rows.setdefault(cell.row, {})[cell.column] = _cell(cell, found[cell.name])

@@ -191,6 +191,11 @@ def find_alertmanager(say: Say) -> Path:
     return outside_alertmanager() or make([ALERTMANAGER], say)[ALERTMANAGER.name] / "alertmanager"
 
 
+def has_alertmanager() -> bool:
+    """Whether one is there without building it."""
+    return outside_alertmanager() is not None or is_made(ALERTMANAGER)
+
+
 def outside_promtool() -> Path | None:
     """One that the machine has already."""
     return _on_path("promtool", PROMETHEUS_OLDEST)

@@ -34,6 +34,7 @@ from rollout_controller.lab.tritons import TritonRefused
 from rollout_controller.report.chart import svg
 from rollout_controller.report.page import html
 
+NO_ALERTS = "Alertmanager is not on this machine; `make lab` builds it once, and the demo has its alerts from then on."
 RPS = 150.0
 NAME = "classifier"
 FINE, FAILED, INTERRUPTED = 0, 1, 130
@@ -105,13 +106,17 @@ def _play(stage: Stage, args: argparse.Namespace) -> int:
     table = summary.rows(record)
     command = "make demo" + (f' DEMO="--rps {rps:g}"' if args.rps else "")
     told = stage.messages(sum(played.record is not None for played in record.played))
-    texts = {**texts, "what Slack would have shown": "\n\n".join(told)}
+    alerts = stage.alerts()
+    texts = {**texts, "what Slack would have shown": "\n\n".join((*told, *alerts))}
     page = pages.report(record, end, made=pages.how(servers, rps=rps, command=command), documents=texts)
     (stage.directory / "report.html").write_text(html(page))
     (stage.directory / "timeline.svg").write_text(svg(page.timeline, standalone=True))
     _say("\n" + "\n".join(f"  {line}".rstrip() for line in summary.text_table(table)))
     _say("\n  Slack would have shown (docs/notifications.md):")
     for text in told:
+        _say("\n" + "\n".join(f"    {line}" for line in text.splitlines()))
+    _say("\n  " + (f"Alertmanager would have told it, too ({len(alerts)} times), for example:" if alerts else NO_ALERTS))
+    for text in alerts[:1]:
         _say("\n" + "\n".join(f"    {line}" for line in text.splitlines()))
     named = ", ".join(f"{name} {version}".strip() for name, version in servers.items())
     _say(f"\n  Everything above came from real servers on this machine: {named}.\n  {GPU_NOTE}")

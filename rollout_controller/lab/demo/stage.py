@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rollout_controller.lab import processes, procfs, receiver
+from rollout_controller.lab import parts, processes, procfs, receiver
 from rollout_controller.lab.info import Info
 from rollout_controller.lab.lab import Lab
 from rollout_controller.lab.processes import Running, Server
@@ -23,7 +23,7 @@ DOCUMENTS = ("policies/demo.yaml", "mesh/virtualservice.yaml", "mesh/tritonrollo
 OURS = ("lab.lock", "lab.json", "local.yaml", DATABASE_NAME)
 """A directory that has one of these is a lab's."""
 SWEPT = (
-    *("logs", "envoy", "prometheus", "triton-blue", "triton-green", "gpu-exporter.log", "load.log", "load.jsonl"),
+    *("logs", "envoy", "prometheus", "triton-blue", "triton-green", "gpu-exporter.log", "alertmanager", "load.log", "load.jsonl"),
     *("receiver.log", "slack-webhook", receiver.FILE),
 )
 COMMAND_TIMEOUT_S = 30.0
@@ -43,7 +43,8 @@ class Stage:
     def __init__(self, directory: Path, say: Say, *, keep: bool) -> None:
         self.directory = directory.resolve()
         self._say, self._keep = say, keep
-        self._lab = Lab(self.directory, say, with_receiver=True)
+        self.has_alerts = parts.has_alertmanager()  # to build one would make the first demo too long
+        self._lab = Lab(self.directory, say, with_receiver=True, with_alerts=self.has_alerts)
         self._controller: Running | None = None
 
     @property
@@ -80,6 +81,13 @@ class Stage:
         """What Slack would have shown, once there are `count` messages, or after ANSWER_TIMEOUT_S."""
         ends = time.monotonic() + ANSWER_TIMEOUT_S
         while len(found := receiver.messages(self.directory)) < count and time.monotonic() < ends:
+            time.sleep(0.05)
+        return found
+
+    def alerts(self) -> list[str]:
+        """What Alertmanager would have told Slack, once there is something, or after ANSWER_TIMEOUT_S."""
+        ends = time.monotonic() + ANSWER_TIMEOUT_S
+        while not (found := receiver.alerts(self.directory)) and self.has_alerts and time.monotonic() < ends:
             time.sleep(0.05)
         return found
 
@@ -157,11 +165,14 @@ def documents() -> dict[str, str]:
 def versions(info: Info) -> dict[str, str]:
     """What the servers say about themselves: name -> version; empty where one does not say."""
     triton = next(iter(info.triton.values()))
-    return {
+    found = {
         "Envoy": _part(_answer(f"{info.envoy_admin}/server_info"), "version").partition("/")[2].partition("/")[0],
         "Triton": _part(_answer(f"{triton}/v2"), "version"),
         "Prometheus": _part(_answer(f"{info.prometheus}/api/v1/status/buildinfo"), "data", "version"),
     }
+    if info.alertmanager:
+        found["Alertmanager"] = _part(_answer(f"{info.alertmanager}/api/v2/status"), "versionInfo", "version")
+    return found
 
 
 def _answer(url: str) -> Any:
