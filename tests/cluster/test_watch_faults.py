@@ -236,7 +236,9 @@ def test_stop_ends_a_watch_that_is_under_way(place: Place, seen: Watched) -> Non
 
 
 @pytest.fixture
-def server() -> Iterator[FaultServer]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
+    """Its watches are short ones."""
+    monkeypatch.setattr(cache_module, "WATCH_S", 0.4)
     with fault_server() as server:
         yield server
 
@@ -253,7 +255,7 @@ def store_on(server: FaultServer, tmp_path: Path) -> KubernetesStore:
     return KubernetesStore(OfficialTransport(kubeconfig(tmp_path / "config", server.url)), timeout_s=2)
 
 
-QUIET = Reply(200, [b""] * 3, pause_s=0.5)
+QUIET = Reply(200, [b""] * 3, pause_s=0.1)
 
 
 @pytest.mark.parametrize(

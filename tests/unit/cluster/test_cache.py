@@ -12,6 +12,7 @@ import pytest
 
 from rollout_controller.api.names import Key, Raw
 from rollout_controller.cluster import cache as cache_module
+from rollout_controller.cluster import local_watch
 from rollout_controller.cluster.cache import DocumentCache, Feeder
 from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.store import POLICY, VIRTUAL_SERVICE, Expired, Kind, Refused, Unavailable, WatchEvent
@@ -108,7 +109,10 @@ def test_it_holds_what_was_there_and_follows_what_comes(store: Scripted, cache: 
     assert seen.deaths == []
 
 
-def test_a_store_that_does_not_answer_is_tried_again(store: Scripted, cache: DocumentCache, seen: Seen) -> None:
+def test_a_store_that_does_not_answer_is_tried_again(
+    store: Scripted, cache: DocumentCache, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_watch, "BOOKMARK_S", 0.2)
     store.create(POLICY, policy("vision"))
     store.list_troubles = [Unavailable("locked"), Refused("may not list"), Unavailable("locked")] * 2
     store.watch_troubles = [Unavailable("reset"), None, None]

@@ -152,7 +152,7 @@ def test_never_in_two_workers_and_nothing_is_lost(keys: list[tuple[int, str]], w
     all_added = threading.Event()
 
     def work() -> None:
-        while (key := queue.get(0.1)) is not None or not all_added.is_set():
+        while (key := queue.get(0.03)) is not None or not all_added.is_set():
             if key is None:
                 continue  # the one who adds was held up; more will come
             with lock:
