@@ -118,18 +118,26 @@ class Play:
     def start(self, store: ObjectStore) -> None:
         """A new controller over `store`."""
         self.workloads = Workloads(self, lambda: self.world.now)
+        self._held: dict[tuple[Kind, Key], Raw] = {}
         observer = Observer(self, self, SOURCES)
-        applier = Applier(store, self, self, written=lambda _kind, _document: None)
+        applier = Applier(store, self, self, written=self._wrote)
         news = News(self.carrier)
         self.reconciler = Reconciler(self, observer, applier, self, lambda: self.world.now, news=news)
 
     # --- documents, straight from the store ------------------------------------------------------------------
 
     def get(self, kind: Kind, key: Key) -> Raw | None:
+        """As the controller's caches give it: the same object until it has changed."""
         try:
-            return self.store.get(kind, key)
+            document = self.store.get(kind, key)
         except NotFound:
             return None
+        if self._held.get((kind, key)) != document:
+            self._held[kind, key] = document
+        return self._held[kind, key]
+
+    def _wrote(self, kind: Kind, document: Raw) -> None:
+        self._held[kind, Key(document["metadata"]["namespace"], document["metadata"]["name"])] = document
 
     def synced(self, kind: Kind, namespace: str | None = None) -> bool:
         return True
@@ -321,11 +329,21 @@ FAILS = Behaviour(errors=0.05)
 DEAD = Behaviour(errors=1.0)
 
 
-def playing(store: ObjectStore, namespace: str, *, teller: Teller | None = None, name: str = KEY.name, **rules: object) -> Play:
+def playing(
+    store: ObjectStore,
+    namespace: str,
+    *,
+    teller: Teller | None = None,
+    carrier: Carrier | None = None,
+    name: str = KEY.name,
+    **rules: object,
+) -> Play:
     """A rollout at rest: version 1 is stable on blue; 1, 2, 6 are good, 3 fails 5 % of its requests, 5 all, 7 does not load."""
     behaviours = {"1": GOOD, "2": GOOD, "6": GOOD, "3": FAILS, "5": DEAD, "7": Behaviour(fails_to_load="No such file")}
     world = World(behaviours=behaviours, window_s=10.0)
-    played = Play(store, world, namespace=namespace, name=name, route=f"triton-{name}", rules=rules, teller=teller)
+    route = f"triton-{name}"
+    rules = {"hold": {"min": "30s", "minRequests": 30, "timeout": "10m"}, **rules}  # a turn is 10 s: three of them a step
+    played = Play(store, world, namespace=namespace, name=name, route=route, rules=rules, teller=teller, carrier=carrier)
     played.settle()
     return played
 

@@ -135,6 +135,9 @@ class Judge(Model):
     """Twice the longest hiccup that must be survived: harm is found a little later than this."""
     batch_size: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Requests that fail together at most, as those of one batch do; absent: 4."""
+    hanging: Literal["Hold", "Ignore"] = "Hold"
+    """A canary that completes clearly less of the requests than its weight says may hang: Hold does not judge it (then:
+    `unknown`). Ignore is for stable slots that get requests by other ways, too, so that shares say nothing."""
 
     @model_validator(mode="after")
     def _possible(self) -> Judge:

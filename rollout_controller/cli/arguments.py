@@ -212,7 +212,9 @@ def _lab(parser: argparse.ArgumentParser) -> None:
         "--detach", action=argparse.BooleanOptionalAction, default=True, help="up: leave it running and return (default)"
     )
     parser.add_argument(
-        "--with-receiver", action="store_true", help="up: what would go to Slack is written to DIR/messages.jsonl"
+        "--with-receiver",
+        action="store_true",
+        help="up: with alerts; what would go to Slack is written to DIR/messages.jsonl (--no-detach: shown, too)",
     )
 
 

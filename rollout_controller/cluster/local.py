@@ -98,7 +98,7 @@ class LocalStore:
 
     def get(self, kind: Kind, key: Key) -> Raw:
         """Raises NotFound."""
-        with self._database.read() as connection:
+        with self._database.look() as connection:
             return self._load(connection, kind, key)
 
     def list(self, kind: Kind, namespace: str | None = None) -> Listing:

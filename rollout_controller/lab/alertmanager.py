@@ -9,6 +9,8 @@ import yaml
 
 from rollout_controller.lab.processes import Server
 
+RULES = Path(__file__).parent / "rules.yaml"
+"""The product's alerts, as `python -m tools.alerts --write` has made them."""
 TITLE = "{{ .Status | toUpper }} {{ .CommonLabels.severity }}: {{ (index .Alerts 0).Annotations.summary }}"
 TEXT = "{{ range .Alerts }}{{ .Annotations.description }}\n<{{ .Annotations.runbook_url }}|Runbook>\n{{ end }}"
 GROUPED = ["alertname", "namespace", "rollout", "model", "version", "pod"]

@@ -17,13 +17,14 @@ from rollout_controller.lab.processes import ServerFailed
 from rollout_controller.lab.tritons import TritonRefused
 
 FINE, FAILED = 0, 1
+LOOK_S = 0.5
 TROUBLE = (LabFailed, MissingPart, BuildFailed, ServerFailed, TritonRefused, OSError)
 """What can go wrong outside of our code; each says what to do."""
 
 
 def run(args: argparse.Namespace) -> int:
     """One of the three; gives the exit code. `status`: 0 up, 1 otherwise."""
-    lab = Lab(Path(args.directory), _say, with_receiver=args.with_receiver)
+    lab = Lab(Path(args.directory), _say, with_alerts=args.with_receiver)
     try:
         if args.action == "up":
             return _up(lab, args)
@@ -48,13 +49,23 @@ def _up(lab: Lab, args: argparse.Namespace) -> int:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda _number, _frame: ended.set())
         _say("Ctrl-C ends it.")
-        ended.wait()
+        _show(lab.directory, ended)
     except BaseException:
         if not was_up:
             lab.down()
         raise
     lab.down()
     return FINE
+
+
+def _show(directory: Path, ended: threading.Event) -> None:
+    """Print what would have gone to Slack, as it comes, until it is time to end."""
+    shown = 0
+    while not ended.wait(LOOK_S):
+        told = receiver.shown(directory)
+        for text in told[shown:]:
+            _say(text)
+        shown = len(told)
 
 
 def _down(lab: Lab) -> int:
@@ -83,6 +94,8 @@ def _status(lab: Lab) -> int:
 def _where(info: Info, directory: str) -> None:
     _say(f"  requests       {info.envoy}/v2/models/classifier/infer")
     _say(f"  Prometheus     {info.prometheus}")
+    if info.alertmanager:
+        _say(f"  Alertmanager   {info.alertmanager}")
     if info.receiver:
         _say(f"  messages       {info.directory / receiver.FILE}")
     _say(f"  controller     rollouts --local {directory} controller")

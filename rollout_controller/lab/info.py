@@ -49,6 +49,8 @@ class Info:
     servers: tuple[Record, ...]
     receiver: str = ""
     """What takes the messages that would go to Slack; empty: nobody is told."""
+    alertmanager: str = ""
+    """Empty: no alerts are evaluated."""
 
     @property
     def local_yaml(self) -> Path:

@@ -12,8 +12,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
+from urllib.parse import urlsplit
 
-from rollout_controller.lab import envoy, gpu_exporter, info, load, parts, ports, processes, procfs, prometheus, receiver, tritons
+from rollout_controller.lab import (
+    alertmanager,
+    envoy,
+    gpu_exporter,
+    info,
+    load,
+    parts,
+    ports,
+    processes,
+    procfs,
+    prometheus,
+    receiver,
+    tritons,
+)
 from rollout_controller.lab.info import Info, Record
 from rollout_controller.lab.processes import Running, Server
 
@@ -53,10 +67,15 @@ class Lab:
     the thread that called `up`, so call it from the main thread or from one that lives as long.
     """
 
-    def __init__(self, directory: Path, say: Say = lambda _line: None, *, with_receiver: bool = False) -> None:
-        """`with_receiver`: what would go to Slack goes to a receiver, which writes it down in DIR/messages.jsonl."""
+    def __init__(
+        self, directory: Path, say: Say = lambda _line: None, *, with_receiver: bool = False, with_alerts: bool = False
+    ) -> None:
+        """`with_receiver`: what would go to Slack goes to a receiver, which writes it down in DIR/messages.jsonl.
+
+        `with_alerts`: Prometheus evaluates the product's alerts, too, and an Alertmanager tells them to the same receiver.
+        """
         self.directory = directory.resolve()
-        self._say, self._with_receiver = say, with_receiver
+        self._say, self._with_receiver, self._with_alerts = say, with_receiver or with_alerts, with_alerts
         self._running: dict[str, Running] = {}
         self._tethered = True
 
@@ -153,6 +172,10 @@ class Lab:
         have = parts.find_parts(self._say)
         tritons.lay_out_models(self.directory / "models")
         planned, servers = self._plan(have)
+        if self._with_alerts:
+            boss, port = parts.find_alertmanager(self._say), urlsplit(planned.alertmanager).port or 0
+            webhook = f"{planned.receiver}{receiver.HOOK}"
+            servers.append(alertmanager.alertmanager_server(boss, self.directory / "alertmanager", port=port, webhook=webhook))
         for server in servers:
             self._running[server.name] = processes.start(server, self.directory, tethered=self._tethered)
         processes.wait_ready(
@@ -169,7 +192,7 @@ class Lab:
     def _plan(self, have: parts.Parts) -> tuple[Info, list[Server]]:
         """Addresses for everything, and the servers to start, slowest first."""
         home = self.directory
-        front, admin, prom, gpu, controller, told, *rest = ports.free_ports(6 + 2 * len(SLOTS))
+        front, admin, prom, gpu, controller, told, boss, *rest = ports.free_ports(7 + 2 * len(SLOTS))
         http, metrics = dict(zip(SLOTS, rest[::2], strict=True)), dict(zip(SLOTS, rest[1::2], strict=True))
         url = "http://127.0.0.1:{}".format
         planned = Info(
@@ -183,6 +206,7 @@ class Lab:
             controller_port=controller,
             servers=(),
             receiver=url(told) if self._with_receiver else "",
+            alertmanager=url(boss) if self._with_alerts else "",
         )
         targets = (
             prometheus.envoy_target(admin),
@@ -191,13 +215,14 @@ class Lab:
             prometheus.Target("dcgm", gpu, labels=prometheus.pod_labels("dcgm-exporter-0", "exporter")),
             prometheus.controller_target(controller),
         )
+        alerting = prometheus.Alerting(alertmanager.RULES, boss) if self._with_alerts else None
         slots = [
             tritons.triton_server(have.triton, slot, home / slot, home / "models", port=http[slot], metrics_port=metrics[slot])
             for slot in SLOTS
         ]
         return planned, [
             *slots,
-            prometheus.prometheus_server(have.prometheus, home / "prometheus", port=prom, targets=targets),
+            prometheus.prometheus_server(have.prometheus, home / "prometheus", port=prom, targets=targets, alerting=alerting),
             envoy.envoy_server(have.envoy, home / "envoy", port=front, admin_port=admin, slots=http),
             _gpu_server(home, gpu),
             *([replace(receiver.receiver_server(home, told), ready=url(told))] if self._with_receiver else []),

@@ -148,12 +148,33 @@ def wire_up(home: Path, url: str) -> dict[str, Any]:
 
 
 def messages(home: Path) -> list[str]:
-    """What Slack would have shown so far, oldest first."""
+    """What Slack would have shown so far of the controller's messages, oldest first."""
+    return [str(line["text"]) for line in _lines(home) if "text" in line]
+
+
+def alerts(home: Path) -> list[str]:
+    """What Slack would have shown so far of Alertmanager's messages, oldest first."""
+    return [_attached(line) for line in _lines(home) if "attachments" in line and "text" not in line]
+
+
+def shown(home: Path) -> list[str]:
+    """All of it, oldest first."""
+    return [
+        str(line["text"]) if "text" in line else _attached(line) for line in _lines(home) if {"text", "attachments"} & set(line)
+    ]
+
+
+def _attached(line: dict[str, Any]) -> str:
+    return "\n".join(f"{one.get('title', '')}\n{one.get('text', '')}".strip() for one in line["attachments"])
+
+
+def _lines(home: Path) -> list[dict[str, Any]]:
     try:
-        lines = (home / FILE).read_text().splitlines()
+        text = (home / FILE).read_text()
     except OSError:
         return []
-    return [str(line["text"]) for line in map(json.loads, lines) if isinstance(line, dict) and "text" in line]
+    whole = text[: text.rfind("\n") + 1].splitlines()  # the last line may be being written
+    return [line for line in map(json.loads, whole) if isinstance(line, dict)]
 
 
 def main() -> None:

@@ -11,6 +11,8 @@ from rollout_controller.api.quantities import format_instant
 from rollout_controller.notify.message import Message
 from rollout_controller.notify.wire import Later, MountedSecret, Outcome, SecretProblem, Wire
 
+NAME = "RolloutNotice"
+"""None of the names in alerts/, so that a rule and a notice of the same rollback are two things to Alertmanager."""
 LASTS_S = 900.0
 """After which an alert is resolved. (The rules in alerts/ watch states; these alerts say what happened.)"""
 SEVERITY = {NoticeKind.STALLED: "critical"}
@@ -28,7 +30,8 @@ def alert(message: Message, now: float) -> dict[str, Any]:
     }
     return {
         "labels": {
-            "alertname": f"Rollout{notice.kind}",
+            "alertname": NAME,
+            "kind": str(notice.kind),
             "severity": SEVERITY.get(notice.kind, "warning" if message.warns else "info"),
             "namespace": message.about.namespace,
             "rollout": message.about.name,

@@ -106,6 +106,8 @@ class Post:
         """The rollout is gone. What it owes is sent nevertheless, as long as this process lives."""
         with self._lock:
             self._receipts.pop(about, None)
+        for courier in self._couriers.values():
+            courier.forget(about)
 
     def waiting(self, target: str) -> int:
         """Messages that wait for a target."""
@@ -174,6 +176,13 @@ class _Courier:
                     self._wake.notify()
             _keep(self._taken, about, taken)
             _keep(self._threads, about, threads)
+
+    def forget(self, about: Key) -> None:
+        """Keep only what is still to be sent."""
+        with self._wake:
+            _keep(self._taken, about, {each.key for each in self._line.of(about)})
+            if about not in self._taken:
+                self._threads.pop(about, None)
 
     def _run(self) -> None:
         try:

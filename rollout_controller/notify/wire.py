@@ -100,6 +100,7 @@ class Wire:
                 headers={"Content-Type": "application/json; charset=utf-8", **headers},
                 timeout=self.timeout_s,
                 verify=self._verify,
+                auth=_as_it_is,
                 stream=True,
                 allow_redirects=False,
             ) as response:
@@ -118,6 +119,11 @@ class Wire:
 
     def close(self) -> None:
         self._session.close()
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Without this a line for the host in somebody's .netrc would take the place of our own Authorization header."""
+    return request
 
 
 def _now() -> datetime:

@@ -18,7 +18,7 @@ from rollout_controller.cluster.transport import Transport
 from rollout_controller.lab.kube import Kube
 from tests.contract.conftest import MakesNamespaces
 from tests.support.chart import Installed, install_chart
-from tests.unit.controller import test_conditions, test_deletion, test_drift, test_events, test_peers_failures
+from tests.unit.controller import test_conditions, test_deletion, test_drift, test_events, test_news, test_peers_failures
 
 pytestmark = pytest.mark.cluster
 
@@ -32,6 +32,8 @@ PARTS = (
     test_drift.test_the_order_of_routes_is_the_owners,
     test_drift.test_another_field_that_its_owner_changes_meanwhile_is_kept,
     test_drift.test_one_virtual_service_of_two_rollouts_is_no_fight,
+    test_news.test_a_rollback_says_why_what_it_cost_and_what_is_next,
+    test_news.test_what_was_told_is_owed_no_more_and_the_thread_is_kept_for_the_attempt,
 )
 BY_PROCESSES = {"test_an_event_for_every_one_of_30_rollbacks_at_once"}
 """test_peers.py does it with a hundred, and with a controller's process."""

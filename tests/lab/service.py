@@ -44,13 +44,29 @@ class Service:
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False)
 
     def apply(self, **changes: Any) -> None:
-        """The documents of the demo; `changes` replace parts of the policy's spec."""
+        """The documents of the demo; `changes` replace parts of the policy's spec. It puts the route's weights back, too."""
+        done = self.rollouts("apply", "-f", str(self._policy(changes)), "-f", DOCUMENTS[1], "-f", DOCUMENTS[2])
+        assert done.returncode == 0, done.stderr
+
+    @contextmanager
+    def rules(self, **changes: Any) -> Iterator[None]:
+        """Meanwhile the policy's spec is another in these parts."""
+        self._apply_policy(changes)
+        try:
+            yield
+        finally:
+            self._apply_policy({})
+
+    def _apply_policy(self, changes: dict[str, Any]) -> None:
+        done = self.rollouts("apply", "-f", str(self._policy(changes)))
+        assert done.returncode == 0, done.stderr
+
+    def _policy(self, changes: dict[str, Any]) -> Path:
         policy = yaml.safe_load((ROOT / DOCUMENTS[0]).read_text())
         policy["spec"].update(changes)
         path = self.directory / "policy.yaml"
         path.write_text(yaml.safe_dump(policy))
-        done = self.rollouts("apply", "-f", str(path), "-f", DOCUMENTS[1], "-f", DOCUMENTS[2])
-        assert done.returncode == 0, done.stderr
+        return path
 
     def start(self) -> None:
         command = [sys.executable, "-m", "rollout_controller", "--local", str(self.directory), "controller"]
@@ -152,9 +168,9 @@ class Service:
 
 
 @contextmanager
-def running(directory: Path, *, rps: float = 100, **changes: Any) -> Iterator[Service]:
+def running(directory: Path, *, rps: float = 100, alerts: bool = False, **changes: Any) -> Iterator[Service]:
     """Everything up and under load; nothing left afterwards."""
-    lab = Lab(directory)
+    lab = Lab(directory, with_alerts=alerts)
     with lab as info:
         service = Service(lab, info)
         service.apply(**changes)

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from rollout_controller.lab import parts
+from rollout_controller.lab import parts, receiver
 from tests.lab.service import Service, running
 from tests.support.promql import filled
 from tests.unit.tools.test_dashboards import DOCUMENTS, queries
 from tools.alerts.alerts import BUDGET
 from tools.alerts.files import GROUPS
-from tools.alerts.model import Recording
+from tools.alerts.model import RUNBOOKS, Recording
 
 pytestmark = pytest.mark.lab
 
@@ -67,7 +67,7 @@ class Story:
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     began = time.time()
-    with running(tmp_path_factory.mktemp("panels")) as service:
+    with running(tmp_path_factory.mktemp("panels"), alerts=True) as service:
         service.ask("2")
         service.until(lambda: service.envoy_weights().get("triton-green") == 10, 60, "10 % on the canary")
         service.lab.stop_one("prometheus")
@@ -126,6 +126,18 @@ def test_what_users_met_is_what_the_mesh_alert_sees(story: Story) -> None:
     assert failed, "the lab's version 3 fails"
     assert 0 < worst < 1
     assert worst > len(failed) / len(served), f"over its worst minute more than over all, limit {BUDGET:g}"
+
+
+def test_the_rollback_is_told_by_the_controller_and_as_an_alert(story: Story) -> None:
+    """Both end in the same place: what plays Slack at the wire."""
+    home = story.service.directory
+    told = story.service.until(
+        lambda: [text for text in receiver.alerts(home) if "was rolled back" in text] or None, 60, "the alert"
+    )
+    assert told[0].startswith("FIRING warning: default/classifier was rolled back")
+    assert f"{RUNBOOKS}/RolloutRolledBack.md" in told[0]
+    story.service.until(lambda: [text for text in receiver.messages(home) if "rolled back" in text] or None, 60, "the message")
+    assert receiver.shown(home), "what `lab up --no-detach` prints"
 
 
 def test_prometheus_own_linter_takes_what_the_controller_serves(story: Story) -> None:

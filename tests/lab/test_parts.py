@@ -196,3 +196,14 @@ def test_the_builds_name_no_host_but_module_paths() -> None:
     for path in SOURCES.glob("*/*"):
         assert "http" + "://" not in (text := path.read_text())
         assert "https" + "://" not in text
+
+
+@pytest.mark.parametrize(("says", "used"), [("2.41.0", False), ("", False), ("2.45.3", True), ("3.13.5", True)])
+def test_promtool_on_path_is_used_where_it_is_new_enough(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, says: str, used: bool
+) -> None:
+    tool = tmp_path / "promtool"
+    tool.write_text(f"#!/bin/sh\necho 'promtool, version {says} (branch: , revision: unknown)'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert parts.outside_promtool() == (tool if used else None)

@@ -118,7 +118,7 @@ def test_killed_in_the_rollback_and_started_again(service: Service) -> None:
     service.kill()
     service.start()
     with service.without("patch", "rollouts.triton.dev", "tritonrollouts/status"):
-        service.mesh.wait_weights({stable: 100})
+        service.until_weight(stable, 100)
         service.kill()
         assert service.status()["phase"] == "Progressing", "it was killed in the middle"
     service.start()

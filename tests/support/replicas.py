@@ -78,6 +78,7 @@ class Stage:
         first.wait_ready()
         second.wait_ready()
         soon(lambda: first.acts() or second.acts(), START_S)
+        self.wait_known()
         soon(lambda: self.status().get("stableSlot") is not None, START_S, self.logs)
         return (first, second) if first.acts() else (second, first)
 

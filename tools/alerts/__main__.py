@@ -11,7 +11,7 @@ from tools.alerts.files import texts
 def main() -> int:
     """0: the files are what the code says, or were written."""
     parser = argparse.ArgumentParser(prog="python -m tools.alerts", description="Alerts and recording rules.")
-    parser.add_argument("--write", action="store_true", help="write alerts/*.yaml and the chart's copy")
+    parser.add_argument("--write", action="store_true", help="write alerts/*.yaml and the copies of chart and lab")
     write = parser.parse_args().write
     different = 0
     for path, text in texts().items():

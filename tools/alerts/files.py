@@ -1,4 +1,4 @@
-"""The files that are made from the rules: a plain rules file, the operator's manifest, and the chart's copy."""
+"""The files that are made from the rules: a plain rules file, the operator's manifest, and copies for the chart and the lab."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ ALERTS = tuple(rule for group in GROUPS for rule in group.rules if isinstance(ru
 MADE = "# Made by `python -m tools.alerts --write`; a test fails when it differs from the code.\n"
 PLAIN = ROOT / "alerts" / "rules.yaml"
 MANIFEST = ROOT / "alerts" / "prometheusrule.yaml"
+LAB = ROOT / "rollout_controller" / "lab" / "rules.yaml"
 CHART = ROOT / "helm" / "rollout-controller" / "files" / "rules.yaml"
 
 
@@ -44,4 +45,4 @@ def texts() -> dict[Path, str]:
         "metadata": {"name": "rollout-controller", "labels": {"app.kubernetes.io/name": "rollout-controller"}},
         "spec": spec,
     }
-    return {PLAIN: _yaml(spec), MANIFEST: _yaml(manifest), CHART: _yaml(spec)}
+    return {PLAIN: _yaml(spec), MANIFEST: _yaml(manifest), CHART: _yaml(spec), LAB: _yaml(spec)}

@@ -171,7 +171,7 @@ def annotation(name: str, color: str, expr: str, title: str) -> Annotation:
         .enable(True)
         .icon_color(color)
         .expr(expr)
-        .step("60s")
+        .step("15s")
         .use_value_for_time(True)
         .title_format(title)
         .tag_keys("namespace,rollout,event")

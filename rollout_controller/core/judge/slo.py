@@ -135,7 +135,7 @@ class SloJudge:
             self._remember(seconds, window)
             return None
         self._enter_step(where, step)
-        if where is Place.THIS_STEP:
+        if where is Place.THIS_STEP and self.terms.hanging:
             self.routing = routing.remember(self.routing, window, step)
         grace_end = self.grace_end()
         if grace_end is not None and window.start < grace_end:

@@ -56,6 +56,8 @@ class SloTerms:
     """r of the relative question; None: stable is not compared with."""
     failures: int | None
     """With the rule threshold: so many windows in a row over the objective are harm; None: evidence decides."""
+    hanging: bool
+    """Whether completed requests are compared with the weight."""
     step_count: int
     tolerance: float
     largest_effect: float
@@ -101,6 +103,7 @@ def _worked_out(policy: PolicySpec) -> tuple[SloTerms, ...]:
                 lane_bound=lane.bound(slo.kind, slo.bad_share),
                 ratio=1 + policy.compare_to_stable.tolerance if policy.compare_to_stable else None,
                 failures=policy.judge.failures if policy.judge.rule == "threshold" else None,
+                hanging=policy.judge.hanging == "Hold",
                 step_count=len(policy.steps),
                 tolerance=tolerance,
                 largest_effect=float(policy.judge.batch_size or dispersion.LARGEST),

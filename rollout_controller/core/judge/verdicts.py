@@ -36,7 +36,7 @@ def verdict_on(
     said: Verdict | None = None,
 ) -> Verdict:
     """What is known about the SLO of `judge`, whose evidence is already in `state`. `said`: whose words are kept."""
-    problem = _problem(judge, reading) or routing.problem(judge.routing, step)
+    problem = _problem(judge, reading) or (routing.problem(judge.routing, step) if judge.terms.hanging else None)
     if _is_violated(judge, policy, state):
         verdict = _numbers(judge, state, VerdictKind.VIOLATED, said=said)
         return verdict if said else evolve(verdict, sentence=_violated(judge, policy, verdict))

@@ -33,7 +33,11 @@ def faults(kind: Any, document: Any, path: str, value: Any) -> list[FieldError]:
         ("/spec/steps/0/weight", ..., ("spec.steps[0].weight", "is missing", "for example weight: 10")),
         ("/spec/steps/0/minRequests", -1, ("spec.steps[0].minRequests", "-1 was read", "a whole number from 0")),
         ("/spec/steps", 5, ("spec.steps", "5 was read", "a list, for example [{weight: 10}, {weight: 50}, {weight: 100}]")),
-        ("/spec/steps/0", 10, ("spec.steps[0]", "10 was read", "a map of fields: maxHold, minHold, minRequests, pause, weight")),
+        (
+            "/spec/steps/0",
+            10,
+            ("spec.steps[0]", "10 was read", "a map of fields: maxHold, minHold, minRequests, pause, probe, weight"),
+        ),
         (
             "/spec/slos/0/errorRate/max",
             5,

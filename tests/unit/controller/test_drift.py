@@ -159,6 +159,7 @@ def test_what_only_a_person_can_put_right_is_said_and_waited_for(store: ObjectSt
 def test_what_nobody_puts_right_comes_to_an_end(store: ObjectStore, namespace: str, hand: str) -> None:
     play = in_attempt(store, namespace)
     UNMENDABLE[hand][0](play)
+    play.world.window_s = 30
     play.run_until_rest()
     last = play.status.attempts[0]
     assert last.outcome in {"RolledBack", "Failed"}
@@ -178,6 +179,7 @@ def test_the_policy_decides_there_too(store: ObjectStore, namespace: str, hand: 
         play.annotate(command="resume c1")
         play.settle()
         assert play.status.command_result == "resume was not done: the route cannot be written until a person has put it right."
+        play.world.window_s = 60
         play.run(1200)
         assert play.status.phase is Phase.PAUSED, "the pause lasts as long as it says"
         play.world.window_s = 3600

@@ -63,6 +63,8 @@ class Recording(EveryWrite):
 CALM = "calm.db"
 QUICK = {"hold": {"min": "30s", "minRequests": 30, "timeout": "10m"}}
 """Steps of three turns each: every kind of write there is, and no more turns without one than need be."""
+BRIEF = {**QUICK, "steps": [{"weight": 25}, {"weight": 100}]}
+"""Where each step brings pods up, two of them show every kind of write."""
 GOOD = Behaviour(errors=0.001, slow=0.01)
 WORLDS = {
     "good": {"1": GOOD, "2": GOOD},
@@ -133,7 +135,7 @@ def replicas(play: Play) -> dict[str, object]:
 def test_kill_at_every_write(tmp_path: Path, world: str) -> None:
     """The calm attempt is played once; from every moment on in which it might have died, another controller goes on."""
     behaviours, pods = {**WORLDS, **IMAGE, **RETREAT}[world], world in IMAGE
-    rules = QUICK | ({"retreat": {"coolDown": "20s", "strikes": 3}} if world in RETREAT else {})
+    rules = (BRIEF if pods else QUICK) | ({"retreat": {"coolDown": "20s", "strikes": 3}} if world in RETREAT else {})
     story = World(behaviours=dict(behaviours), window_s=10.0)
     calm = Play(tmp_path / CALM, story, kubelet.spec() if pods else None, rules=rules)
     if pods:

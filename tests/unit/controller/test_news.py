@@ -12,7 +12,7 @@ import pytest
 from rollout_controller.api.meta import Key, Raw
 from rollout_controller.api.notices import Notice, NoticeKind, Outbox
 from rollout_controller.api.status import Phase
-from rollout_controller.cluster.store import ROLLOUT, VIRTUAL_SERVICE, Kind, PatchOp, Refused
+from rollout_controller.cluster.store import ROLLOUT, VIRTUAL_SERVICE, Kind, ObjectStore, PatchOp, Refused
 from rollout_controller.core.outbox import Receipt, Wanted
 from rollout_controller.lab.receiver import Received, Receiver
 from rollout_controller.notify.message import Links
@@ -20,7 +20,7 @@ from rollout_controller.notify.post import Hearers, Post
 from rollout_controller.notify.slack import SlackWebhook
 from rollout_controller.notify.target import ALL, NEWS
 from rollout_controller.notify.wire import MountedSecret, Wire
-from tests.play import DEAD, FAILS, GOOD, KEY, Play
+from tests.play import DEAD, FAILS, GOOD, KEY, Play, playing
 from tests.support.watching import soon
 from tests.support.writes import DeadlyStore, Killed
 from tests.world import Behaviour, World
@@ -72,9 +72,9 @@ def test_a_good_attempt_is_told_from_start_to_promotion(tmp_path: Path) -> None:
     assert promoted.next == "the way back: `rollouts -n vision trigger resnet50 --version 1`"
 
 
-def test_a_rollback_says_why_what_it_cost_and_what_is_next(tmp_path: Path) -> None:
+def test_a_rollback_says_why_what_it_cost_and_what_is_next(store: ObjectStore, namespace: str) -> None:
     desk = Desk()
-    played = play(tmp_path / "a.db", desk)
+    played = playing(store, namespace, carrier=desk)
     played.ask("3", "run-2")
     played.run_until_rest()
     past, notice = played.status.attempts[0], desk.one(NoticeKind.ROLLED_BACK)
@@ -82,7 +82,7 @@ def test_a_rollback_says_why_what_it_cost_and_what_is_next(tmp_path: Path) -> No
     assert (notice.sentence, notice.code) == (past.reason.sentence, past.reason.code)
     assert f"{past.bad:,} of {past.requests:,} of its requests were bad" in notice.detail
     assert "all traffic is on version 1 since" in notice.detail
-    assert notice.next.endswith("`rollouts -n vision trigger resnet50 --version 3 --again`")
+    assert notice.next.endswith(f"`rollouts -n {namespace} trigger resnet50 --version 3 --again`")
 
 
 def test_a_pause_for_a_person_is_told_each_time(tmp_path: Path) -> None:
@@ -181,9 +181,9 @@ def test_who_tells_nobody_owes_nothing(tmp_path: Path) -> None:
     assert "outbox" not in played.store.get(ROLLOUT, KEY)["status"]
 
 
-def test_what_was_told_is_owed_no_more_and_the_thread_is_kept_for_the_attempt(tmp_path: Path) -> None:
+def test_what_was_told_is_owed_no_more_and_the_thread_is_kept_for_the_attempt(store: ObjectStore, namespace: str) -> None:
     desk = Desk({"slack": NEWS, "webhook": NEWS})
-    played = play(tmp_path / "a.db", desk, steps=[{"weight": 10, "pause": {}}, {"weight": 100}])
+    played = playing(store, namespace, carrier=desk, steps=[{"weight": 10, "pause": {}}, {"weight": 100}])
     played.ask("2")
     played.reach(Phase.PAUSED)
     paused = desk.one(NoticeKind.PAUSED)

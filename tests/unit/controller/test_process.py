@@ -84,6 +84,14 @@ class Run:
         self.controller.stop()
         return self.code()
 
+    def close(self) -> None:
+        """Nothing of it goes on in this process, also where its own process would have been ended from within."""
+        if not self.codes:
+            self.end()
+        elif self.left:
+            self.controller._end()
+        self.store.close()
+
     def code(self) -> int:
         self.thread.join(30)
         assert self.codes, "it does not end"
@@ -108,9 +116,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
 
     yield make
     for run in runs:
-        if not run.codes:
-            run.end()
-        run.store.close()
+        run.close()
 
 
 def drift(run: Run) -> None:

@@ -23,6 +23,15 @@ def test_about_its_share_or_more_is_fine(canary: int, stable: int) -> None:
     assert share_of(canary, stable) is None
 
 
+def test_where_stable_gets_requests_by_other_ways_shares_say_nothing() -> None:
+    ignoring = policy(hanging="Ignore")
+    result = play(ignoring, step(), row([((40, 0), (900, 0))] * 20, 10))
+    assert result.verdicts[0].unknown is None
+    before = play(policy(), step(), row([((40, 0), (900, 0))] * 20, 10))
+    assert before.verdicts[0].unknown == "routing-or-hanging"
+    assert play(ignoring, step(), row([((40, 0), (900, 0))], 10, 200), before.state).verdicts[0].unknown is None
+
+
 def test_it_says_so_and_ends_soon_after_its_cause() -> None:
     hangs = play(policy(), step(), row([((100, 0), (900, 0))] * 6 + [((0, 0), (900, 0))] * 6, 10))
     assert hangs.verdicts[0].sentence == (

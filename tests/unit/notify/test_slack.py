@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.unit.notify.support import news
 
 HOOK = "https://hooks.slack.com/services/T000/B000/abcdefghijklmnop"
 API = "https://slack.com/api"
+TLS = Path(__file__).parents[2] / "support" / "tls"
 
 
 def webhook(tmp_path: Path, url: str = HOOK, **wire: Any) -> SlackWebhook:
@@ -186,3 +188,31 @@ def test_a_url_that_was_read_shows_in_no_log_line(tmp_path: Path) -> None:
     path.write_text("https://mattermost.example.com/hooks/abcdefgh")
     MountedSecret(path, secrets.hide).read_url()
     assert secrets.clean("posting to https://mattermost.example.com/hooks/abcdefgh") == "posting to ***"
+
+
+def tls_server(replies: list[Reply]) -> FaultServer:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS / "server.pem")
+    server = FaultServer(context)
+    server.replies = replies
+    return server
+
+
+def test_a_certificate_that_nobody_we_know_signed_is_not_accepted_and_one_of_the_given_ca_is(tmp_path: Path) -> None:
+    server = tls_server([Reply(body=b"ok")])
+    url = f"{server.url}/services/T/B/x"
+    refused = webhook(tmp_path, url).send(news(), "")
+    assert refused == Later("could not be asked: its TLS certificate was not accepted")
+    assert server.seen == []
+    assert webhook(tmp_path, url, ca_file=TLS / "ca.pem").send(news(), "") == Sent()
+    server.close()
+
+
+def test_a_netrc_does_not_take_the_place_of_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    receiver = Receiver()
+    assert isinstance(bot(tmp_path, f"{receiver.url}/api").send(news(), ""), Sent)
+    assert receiver.received[0].headers["Authorization"] == "Bearer xoxb-1234567890-abcdef"
+    receiver.close()

@@ -103,7 +103,8 @@ def test_an_alert_is_the_same_one_however_often_it_is_sent_and_ends_by_itself() 
     (first,), (late,) = sent(0), sent(1)
     assert first["labels"] == late["labels"]
     assert first["labels"] == {
-        "alertname": "RolloutRolledBack",
+        "alertname": "RolloutNotice",
+        "kind": "RolledBack",
         "severity": "warning",
         "namespace": "vision",
         "rollout": "resnet50",
