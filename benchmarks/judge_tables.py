@@ -32,7 +32,7 @@ SLOW_BY_S = 15.0
 """Slower than wanted by no more than this is not called slower: it is one scrape."""
 INTRO = """# The judge's tables
 
-Made by `make bench-judge` ({attempts} attempts of each version that hurts, {identical} of each identical one; seed {seed}). In
+Made by `make bench-judge` (at least {attempts} attempts with harm, {identical} of each identical version; seed {seed}). In
 square brackets Wilson's 95 % interval of the simulated share; in round ones the figure wanted. **Bold**: surely more
 than promised, or slower than wanted by more than a scrape. What the worlds are is in `benchmarks/judge_cells.py`, what they
 assume in `rollout_controller/replay/world.py`; all of it runs through the product's own `decide`.
