@@ -32,7 +32,7 @@ SLOW_BY_S = 15.0
 """Slower than wanted by no more than this is not called slower: it is one scrape."""
 INTRO = """# The judge's tables
 
-Made by `make bench-judge` ({attempts} attempts of each version that hurts, {identical} of each identical one; seed {seed}). In
+Made by `make bench-judge` (at least {attempts} attempts with harm, {identical} of each identical version; seed {seed}). In
 square brackets Wilson's 95 % interval of the simulated share; in round ones the figure wanted. **Bold**: surely more
 than promised, or slower than wanted by more than a scrape. What the worlds are is in `benchmarks/judge_cells.py`, what they
 assume in `rollout_controller/replay/world.py`; all of it runs through the product's own `decide`.
@@ -52,7 +52,7 @@ def main() -> None:
     results = _play(cells, args)
     found = {cell.name: figures(results[cell.name]) for cell in cells if results[cell.name]}
     cells = [cell for cell in cells if cell.name in found]
-    watched = {} if args.only else _peers(cells, min(args.attempts, 200))
+    watched = {} if args.only else _peers(cells, min(args.attempts, 100))
     text = _page(cells, found, watched, args.seed)
     sys.stdout.write(text)
     if not args.only:
@@ -139,10 +139,16 @@ def _page(cells: Sequence[Cell], found: dict[str, Figures], watched: dict[str, l
     for table, title in titles.items():
         mine = [cell for cell in cells if cell.table == table]
         if mine:
-            lines += [f"## {title}\n", *_table(mine, found), ""]
+            lines += [f"## {title}\n", *_table(mine, found), "", *_shown(table)]
     if watched:
         lines += ["## What others do in the worlds of the first table\n", *_peer_table(cells, found, watched), ""]
     return "\n".join(lines)
+
+
+def _shown(table: str) -> list[str]:
+    """The picture below a table."""
+    pictures = {"without retreat": "judge-20rps", "with retreat": "judge-retreat"}
+    return [f"![{table}](images/{pictures[table]}.svg)", ""] if table in pictures else []
 
 
 def _table(cells: Sequence[Cell], found: dict[str, Figures]) -> list[str]:
