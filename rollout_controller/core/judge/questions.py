@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import exp, log, log1p
+from math import exp, log, log1p, sqrt
 from typing import NamedTuple, Protocol
 
 from rollout_controller.core.observation import Counts
@@ -23,6 +23,8 @@ _STEEPEST = 200.0
 _TOO_BAD = 0.95
 """While a canary that is no worse than stable may be this bad, nothing can be said of it."""
 _SEARCH = 60
+_SPREAD, _FEW = 3.0, 2.0
+"""Standard deviations over what is expected, and requests (or batches), that are still plausible."""
 _NEAR = 0.02
 """Of stable's share: so exactly is the nearest point looked for."""
 
@@ -34,6 +36,10 @@ class Arms(NamedTuple):
     stable: Counts
     share: float
     """Stable's bad share of late: from earlier windows only."""
+    effect: float = 1.0
+    """D: so many requests are bad together."""
+    floor: float = 0.0
+    """The canary may be this bad, whatever the objective."""
 
 
 class Question(Protocol):
@@ -63,9 +69,13 @@ class AbsoluteQuestion:
     needs_good_stable: bool = True
 
     def log_likelihoods(self, arms: Arms) -> Sequence[float]:
-        canary = arms.canary
-        bad, good = canary.bad, canary.total - canary.bad
-        return [bad * of_bad + good * of_good for of_bad, of_good in log_ratios(self.objective)]
+        total, bad = arms.canary
+        ratios = []
+        p0 = max(self.objective, arms.floor)
+        for p1, (of_bad, of_good) in zip(alternatives(p0), log_ratios(p0), strict=True):
+            counted = min(bad, _plausible(total, p1, arms.effect))
+            ratios.append(counted * of_bad + (total - counted) * of_good)
+        return ratios
 
 
 @dataclass(frozen=True)
@@ -85,18 +95,19 @@ class RelativeQuestion:
     needs_good_stable: bool = False
 
     def log_likelihoods(self, arms: Arms) -> Sequence[float]:
-        (n_c, bad_c), (n_s, bad_s), share = arms
+        (n_c, all_bad_c), (n_s, bad_s), share, effect, _ = arms
         base = self.ratio * share + self.margin
         if n_c == 0 or n_s == 0 or base >= _TOO_BAD:
             return _NOTHING
-        good_c, good_s = n_c - bad_c, n_s - bad_s
+        good_s = n_s - bad_s
         odds, p_s, found = base / (1 - base), share, []
         for theta in THETAS:
             q_c = theta * odds / (1 + theta * odds)
             p_s, p_c, q_s = self._nearest(n_c, n_s, q_c, share, p_s)
+            bad_c = min(all_bad_c, _plausible(n_c, q_c, effect))
             found.append(
                 bad_c * log(q_c / p_c)
-                + good_c * log((1 - q_c) / (1 - p_c))
+                + (n_c - bad_c) * log((1 - q_c) / (1 - p_c))
                 + bad_s * log(q_s / p_s)
                 + good_s * log((1 - q_s) / (1 - p_s))
             )
@@ -121,6 +132,15 @@ class RelativeQuestion:
 
 
 _NOTHING = (0.0,) * GRID
+
+
+def _plausible(total: int, p1: float, effect: float) -> float:
+    """As many bad requests as an alternative explains: more of them are a burst, and say no more for it.
+
+    Without this a hiccup would count in full for the small alternatives, which earlier good windows hardly speak against.
+    Fewer bad requests never give more evidence, so the promise holds.
+    """
+    return total * p1 + _SPREAD * sqrt(total * p1 * effect) + _FEW * effect
 
 
 def _rising(smallest: float, largest: float) -> tuple[float, ...]:

@@ -21,6 +21,8 @@ from rollout_controller.core.observation import Counts, Window
 
 _NO_EVIDENCE = (0.0,) * GRID
 _NO_REQUESTS = Tally()
+_BESIDE_LAST, _LARGEST_FLOOR = 3.0, 0.6
+"""With all traffic on the canary, how much worse than stable's last share, while that missed the objective, is harm."""
 
 
 class SloJudge:
@@ -149,7 +151,8 @@ class SloJudge:
 
     def _look(self, window: Window, seconds: float, step: StepView) -> None:
         """Let the lane take in a window."""
-        guarded = self.stable_share_over() is not None or lane.misses(self.last_stable, self.terms.objective)
+        guarded, floor = self._common_cause(step)
+        guarded = guarded or (step.weight < 100 and lane.misses(self.last_stable, self.terms.objective))
         look = lane.Look(
             window.canary,
             window.stable,
@@ -159,7 +162,7 @@ class SloJudge:
             effect=max(step.design_effect, self._dispersion),
             step_count=self.terms.step_count,
         )
-        self.lane = lane.grow(self.terms.lane_bound, self.lane, look, step)
+        self.lane = lane.grow(max(self.terms.lane_bound, floor), self.lane, look, step)
         self.lane_step = self.step
 
     def _remember(self, seconds: float, window: Window | Pending) -> None:
@@ -202,6 +205,17 @@ class SloJudge:
             return None
         return self.step_started_at + self.terms.grace
 
+    def _common_cause(self, step: StepView) -> tuple[bool, float]:
+        """Whether the canary is not asked whether it is bad by itself, because stable is; and what it may be at least.
+
+        With all traffic on the canary nothing new is heard of stable. An outage must not hide behind what it did before: from
+        then on the canary may be three times as bad as that.
+        """
+        over = self.stable_share_over()
+        if over is None:
+            return False, 0.0
+        return (False, min(_BESIDE_LAST * over, _LARGEST_FLOOR)) if step.weight == 100 and self.step == step.step else (True, 0.0)
+
     def stable_share_over(self) -> float | None:
         """Stable's bad share if stable itself misses the objective, else None."""
         if self._share_over is None or self._share_over[0] is not self.stable_bins:
@@ -229,7 +243,7 @@ class SloJudge:
             self._remember(pending.seconds, pending)
             return pending.end
         arms = compared.at_edges(pending.canary, pending.stable, pending.slower)
-        guarded, effect = self.stable_share_over() is not None, self.effect(step)
+        (guarded, floor), effect = self._common_cause(step), self.effect(step)
         seconds = min(pending.seconds, self.terms.longest)
         if self.terms.ratio is not None and self.terms.kind == "latency" and not self.compared:
             self.compared = compared.choose(self.recent)
@@ -239,9 +253,8 @@ class SloJudge:
             if not priors:
                 continue
             if guarded and asked.question.needs_good_stable:
-                increments: Sequence[float] = _NO_EVIDENCE
-            else:
-                increments = [min(ratio / effect, cap) for ratio in self._ratios(asked, pending, arms)]
+                cap = 0.0  # good requests still speak for the canary; evidence that only stood still would be kept too long
+            increments = [min(ratio / effect, cap) for ratio in self._ratios(asked, pending, arms, effect, floor)]
             self.answers[asked.question.name] = mixture.grow(
                 before,
                 increments,
@@ -272,17 +285,17 @@ class SloJudge:
             return PRIORS
         return tuple([edge.share * prior for edge in self.compared for prior in PRIORS])
 
-    def _ratios(self, asked: Asked, pending: Pending, arms: ArmsByEdge) -> Sequence[float]:
+    def _ratios(self, asked: Asked, pending: Pending, arms: ArmsByEdge, effect: float, floor: float) -> Sequence[float]:
         """Log likelihood ratios of all alternatives, edge after edge."""
         prior, known = self.terms.objective, {each.edge_ms: each for each in self.recent}
         if not self._at_edges(asked):
             share = compared.share(known.get(compared.OWN), prior)
-            return asked.question.log_likelihoods(Arms(pending.canary, pending.stable, share))
+            return asked.question.log_likelihoods(Arms(pending.canary, pending.stable, share, effect, floor))
         ratios: list[float] = []
         for edge in self.compared:
             of_late = known.get(edge.edge_ms)
             if edge.edge_ms in arms and compared.fits(of_late):
-                ratios += asked.question.log_likelihoods(Arms(*arms[edge.edge_ms], compared.share(of_late, prior)))
+                ratios += asked.question.log_likelihoods(Arms(*arms[edge.edge_ms], compared.share(of_late, prior), effect))
             else:
                 ratios += _NO_EVIDENCE
         return ratios
