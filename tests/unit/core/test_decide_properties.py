@@ -79,7 +79,7 @@ def watched(story: Story) -> list[tuple[RolloutStatus, dict[str, int], Plan]]:
     return seen
 
 
-fuzz = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+fuzz = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 
 
 @fuzz
