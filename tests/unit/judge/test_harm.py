@@ -10,7 +10,7 @@ import pytest
 
 from rollout_controller.api.evidence import JudgeState, QuestionEvidence
 from rollout_controller.core.judge import assess, mixture
-from rollout_controller.core.judge.questions import GRID, PRIORS, AbsoluteQuestion, Arms
+from rollout_controller.core.judge.questions import GRID, PRIORS, AbsoluteQuestion, Arms, RelativeQuestion
 from rollout_controller.core.observation import Counts
 from tests.unit.judge.worlds import T0, play, policy, readings, row, step, window, with_effect
 
@@ -35,10 +35,32 @@ def binomial(n: int, k: int, p: float) -> float:
 @pytest.mark.parametrize("p0", [0.001, 0.01, 0.05, 0.5])
 @pytest.mark.parametrize(("total", "bad"), [(1, 0), (1, 1), (40, 3), (60, 60)])
 def test_the_likelihood_ratio_is_that_of_two_binomials(p0: float, total: int, bad: int) -> None:
-    expected = [math.log(binomial(total, bad, p1) / binomial(total, bad, p0)) for p1 in alternatives(p0)]
-    assert AbsoluteQuestion(p0).log_likelihoods(Arms(Counts(total, bad), NONE, 0.0)) == pytest.approx(
-        expected, rel=1e-9, abs=1e-9
-    )
+    """Up to as many bad requests as the alternative explains; more of them say no more."""
+    expected = []
+    for p1 in alternatives(p0):
+        counted = min(bad, total * p1 + 3 * math.sqrt(total * p1) + 2)
+        expected.append(counted * math.log(p1 / p0) + (total - counted) * math.log((1 - p1) / (1 - p0)))
+        if counted == bad:
+            assert expected[-1] == pytest.approx(math.log(binomial(total, bad, p1) / binomial(total, bad, p0)), abs=1e-9)
+    found = AbsoluteQuestion(p0).log_likelihoods(Arms(Counts(total, bad), NONE, 0.0))
+    assert found == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_a_burst_says_little_of_a_small_regression() -> None:
+    for question in (AbsoluteQuestion(0.01), RelativeQuestion(1.1, 0.0005, "relative")):
+        steady = question.log_likelihoods(Arms(Counts(400, 12), Counts(3600, 36), 0.01))
+        burst = question.log_likelihoods(Arms(Counts(400, 200), Counts(3600, 36), 0.01))
+        assert burst[0] < 2 * steady[0]
+        assert burst[-2] > 100 * steady[0]
+
+
+def test_with_all_traffic_on_the_canary_an_outage_does_not_hide_behind_what_stable_did() -> None:
+    """Stable missed the objective just before; nobody will hear of it again."""
+    before = play(policy(), step(2, 0), row([((200, 3), (200, 6))] * 8, 15))
+    result = play(policy(), step(3, 120), row([((400, 400), (0, 0))] * 12, 15, 120), before.state)
+    assert result.harm is not None
+    as_bad = play(policy(), step(3, 120), row([((400, 14), (0, 0))] * 60, 15, 120), before.state)
+    assert as_bad.harm is None, "as bad as stable was"
 
 
 @pytest.mark.parametrize("p", [0.0, 0.02, 0.1, 0.3])
