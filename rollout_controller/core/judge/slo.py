@@ -147,7 +147,11 @@ class SloJudge:
             self._look(window, seconds, step)
         self.step_canary += window.canary
         self.pending = joined(self.pending, window, seconds)
-        return self._judge_pending(step) if self.pending.seconds >= self.terms.joined else None
+        return self._judge_pending(step) if self._is_whole(self.pending) else None
+
+    def _is_whole(self, pending: Pending) -> bool:
+        """Whether it is long enough. Without a request of the canary there is nothing to judge: its time goes to the next."""
+        return pending.seconds >= self.terms.joined and (pending.canary.total > 0 or self.terms.failures is not None)
 
     def _look(self, window: Window, seconds: float, step: StepView) -> None:
         """Let the lane take in a window."""

@@ -78,7 +78,7 @@ def test_an_arm_without_traffic_gives_no_evidence() -> None:
 
 def test_the_evidence_is_the_sum_over_all_start_times() -> None:
     rng = random.Random(1)
-    counts = [(rng.randint(0, 40), 0) for _ in range(24)]
+    counts = [(rng.randint(1, 40), 0) for _ in range(24)]
     counts = [(n, min(n, rng.choice((0, 0, 1, 4)))) for n, _ in counts]
     spec, design_effect = policy(slos=["errors"]), 1.7
     view = with_effect(step(planned=1440), design_effect)

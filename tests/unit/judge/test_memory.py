@@ -105,6 +105,15 @@ def test_windows_of_one_weight_are_joined_to_a_quarter_of_the_tolerance() -> Non
     assert (more.pending.seconds, more.pending.canary.total) == (5.0, 5)
 
 
+def test_time_without_a_request_goes_to_the_next_window() -> None:
+    """Else a service with a request a minute would meet the speed limit at each of them."""
+    quiet = play(policy(), step(), row([((0, 0), (20, 0))] * 4, 15))
+    assert quiet.state.slos["errors"].questions["absolute"].log_weights == ()
+    one = play(policy(), step(), row([((1, 1), (20, 0))], 15, 60), quiet.state).state.slos["errors"]
+    alone = play(policy(), step(), row([((1, 1), (20, 0))], 15)).state.slos["errors"]
+    assert one.questions["absolute"].log_e > alone.questions["absolute"].log_e
+
+
 def test_a_joined_window_never_mixes_two_weights() -> None:
     first = play(policy(), step(), row([((5, 1), (20, 0))] * 2, 5))
     assert first.state.slos["errors"].questions["absolute"].log_weights == ()
