@@ -32,7 +32,7 @@ class Step(Model):
     """Without a verdict for this long, `undecided.then` happens; absent: `undecided.after`."""
     min_requests: Annotated[int, Field(ge=0)] | None = None
     """Canary requests that the step needs; absent: `hold.minRequests`."""
-    probe: bool = False
+    probe: bool | None = None
     """A first look that proves nothing: without signs of harm the next step begins after minHold, whatever is undecided. With
     1 % for a minute an outage meets a tenth of the requests that it would meet at 10 %."""
     pause: StepPause | None = None
