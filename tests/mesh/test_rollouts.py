@@ -44,7 +44,7 @@ def test_a_good_version_is_shifted_and_promoted(service: Service) -> None:
     weights, before, began = Weights(service.mesh), service.inferences(), time.time()
     status = service.wait(service.ask("2"))
     assert (status["phase"], status["observedVersion"]) == ("Succeeded", "2")
-    assert service.mesh.weights() == {canary: 100}
+    service.mesh.wait_weights({canary: 100})
     assert weights.of(canary) == [0, *STEPS], "in Envoy's own configuration, one after the other"
     assert steps_done(status["attempts"][0]) == list(STEPS)
     time.sleep(1.0)
@@ -70,7 +70,7 @@ def test_harm_is_rolled_back(service: Service, version: str, code: str) -> None:
     status = service.wait(service.ask(version))
     record = status["attempts"][0]
     assert (status["phase"], record["outcome"], record["reason"]["code"]) == ("RolledBack", "RolledBack", code), record
-    assert service.mesh.weights() == {stable: 100}
+    service.mesh.wait_weights({stable: 100})
     seen = weights.of(canary)
     never_too_much(seen)
     assert max(seen) < 100
@@ -103,7 +103,7 @@ def test_killed_at_each_step_and_started_again(service: Service) -> None:
     service.start()
     status = service.wait(request)
     assert status["phase"] == "Succeeded"
-    assert service.mesh.weights() == {canary: 100}
+    service.mesh.wait_weights({canary: 100})
     assert weights.of(canary) == [0, *STEPS]
     assert status["attemptCount"] == number + 1
     assert steps_done(status["attempts"][0]) == list(STEPS)
@@ -126,6 +126,6 @@ def test_killed_in_the_rollback_and_started_again(service: Service) -> None:
     record = status["attempts"][0]
     assert (status["phase"], record["outcome"], record["reason"]["code"]) == ("RolledBack", "RolledBack", "LatencyViolated")
     assert status["attemptCount"] == number + 1
-    assert service.mesh.weights() == {stable: 100}
+    service.mesh.wait_weights({stable: 100})
     never_too_much(weights.of(canary))
     assert service.conditions()["Ready"] == ("False", record["reason"]["sentence"])
