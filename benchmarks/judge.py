@@ -1,8 +1,8 @@
 """What one update of the judge costs: `python -m benchmarks.judge` prints microseconds per SLO and window.
 
-Each row is a policy: the objectives alone, with the comparison to stable (latency at three bucket edges), and with the retreat. One
-call takes in one window of each of two SLOs, with the verdicts and without new words, as a turn between two writes does. CPU
-time, the best of five.
+Each row is a policy: the objectives alone, with the comparison to stable (latency at three bucket edges), and with the retreat.
+One call takes in one window of each of two SLOs, with the verdicts and without new words, as a turn between two writes does.
+CPU time, the best of five.
 """
 
 from __future__ import annotations
