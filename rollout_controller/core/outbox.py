@@ -119,22 +119,7 @@ def _ended(before: Sequence[AttemptRecord], after: Sequence[AttemptRecord]) -> t
 
 def _end(key: Key, record: AttemptRecord) -> Notice:
     kind = _ENDS[record.outcome]
-    words = _WORDS[kind](key, record)
-    return Notice(
-        id=f"{record.id}/{kind}",
-        kind=kind,
-        at=record.ended_at,
-        attempt=record.id,
-        number=record.number,
-        version=record.version,
-        request=record.request,
-        since=record.started_at,
-        code=record.reason.code,
-        headline=words.headline,
-        sentence=record.reason.sentence,
-        detail=words.detail,
-        next=words.next,
-    )
+    return _of(record, kind, record.reason, _WORDS[kind](key, record), now=record.ended_at)
 
 
 def _under_way(key: Key, before: RolloutStatus, after: RolloutStatus, attempt: Attempt, now: float) -> Iterator[Notice]:
@@ -155,7 +140,9 @@ def _under_way(key: Key, before: RolloutStatus, after: RolloutStatus, attempt: A
         yield _of(attempt, NoticeKind.RETREATED, reason, words, now=now, number=f"/{attempt.retreats}")
 
 
-def _of(attempt: Attempt, kind: NoticeKind, reason: Reason, words: news.Words, *, now: float, number: str = "") -> Notice:
+def _of(
+    attempt: Attempt | AttemptRecord, kind: NoticeKind, reason: Reason, words: news.Words, *, now: float, number: str = ""
+) -> Notice:
     return Notice(
         id=f"{attempt.id}/{kind}{number}",
         kind=kind,
