@@ -79,15 +79,15 @@ class Stage:
 
     def messages(self, count: int) -> list[str]:
         """What Slack would have shown, once there are `count` messages, or after ANSWER_TIMEOUT_S."""
-        ends = time.monotonic() + ANSWER_TIMEOUT_S
-        while len(found := receiver.messages(self.directory)) < count and time.monotonic() < ends:
-            time.sleep(0.05)
-        return found
+        return self._heard(receiver.messages, count)
 
     def alerts(self) -> list[str]:
         """What Alertmanager would have told Slack, once there is something, or after ANSWER_TIMEOUT_S."""
+        return self._heard(receiver.alerts, 1 if self.has_alerts else 0)
+
+    def _heard(self, read: Callable[[Path], list[str]], count: int) -> list[str]:
         ends = time.monotonic() + ANSWER_TIMEOUT_S
-        while not (found := receiver.alerts(self.directory)) and self.has_alerts and time.monotonic() < ends:
+        while len(found := read(self.directory)) < count and time.monotonic() < ends:
             time.sleep(0.05)
         return found
 
