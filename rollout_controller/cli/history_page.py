@@ -14,11 +14,11 @@ from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.cli import past as pasts
 from rollout_controller.cli.exits import CommandError, Exit
 from rollout_controller.cli.fetch import Session
-from rollout_controller.cli.past import Past, Told
+from rollout_controller.cli.past import Past
 from rollout_controller.cli.place import Folder, place
 from rollout_controller.cli.words import seconds_since_1970
 from rollout_controller.cluster.store import Refused
-from rollout_controller.report.model import Panel
+from rollout_controller.report.model import Panel, Told
 from rollout_controller.report.page import html
 
 ATTEMPT = f"{GROUP}/attempt"

@@ -11,7 +11,7 @@ from rollout_controller.api.status import AttemptRecord, RolloutStatus, StepDone
 from rollout_controller.cli.exits import CommandError
 from rollout_controller.core.explain.phase import named, span
 from rollout_controller.grids import verdicts
-from rollout_controller.report.model import Band, Cell, Grid, Mark, Panel, Report, Section, Timeline, Tone, Weights
+from rollout_controller.report.model import Band, Cell, Grid, Mark, Panel, Report, Section, Timeline, Told, Tone, Weights
 
 MARGIN = 0.06
 """Of the attempt's time is shown before and after it, but at least MARGIN_S."""
@@ -26,16 +26,6 @@ OUTCOMES: dict[str, tuple[str, Tone]] = {
 }
 AWAY, BACK = "Retreat", "Returned"
 """Codes of what is told when users are taken out of the way, and when they come back."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """What the controller told about the attempt while it was under way."""
-
-    at: float
-    code: str
-    sentence: str
-    warning: bool
 
 
 @dataclass(frozen=True)

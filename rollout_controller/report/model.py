@@ -13,6 +13,16 @@ Role = Literal["canary", "stable"]
 
 
 @dataclass(frozen=True)
+class Told:
+    """Something the controller told people: an Event."""
+
+    at: float
+    code: str
+    sentence: str
+    warning: bool
+
+
+@dataclass(frozen=True)
 class Weights:
     """A version's share of the traffic, as steps: each value holds until the next."""
 

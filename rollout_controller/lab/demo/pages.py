@@ -9,7 +9,7 @@ from itertools import pairwise
 from rollout_controller.core.explain.numbers import milliseconds, percent_exact
 from rollout_controller.grids import verdicts
 from rollout_controller.lab.demo import summary
-from rollout_controller.lab.demo.record import Played, Record, Told
+from rollout_controller.lab.demo.record import Played, Record
 from rollout_controller.lab.demo.scene import limits
 from rollout_controller.lab.demo.summary import Row
 from rollout_controller.lab.demo.view import GPU_NOTE
@@ -26,6 +26,7 @@ from rollout_controller.report.model import (
     Role,
     Section,
     Timeline,
+    Told,
     Tone,
     Weights,
 )

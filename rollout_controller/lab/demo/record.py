@@ -16,19 +16,10 @@ from rollout_controller.cluster.store import EVENT, POLICY, ROLLOUT, VIRTUAL_SER
 from rollout_controller.lab.demo.script import Act, Ending
 from rollout_controller.lab.traffic import Log, Toll, Traffic, toll
 from rollout_controller.mesh import RouteProblem, read_weights
+from rollout_controller.report.model import Told
 
 TOLD_AFTER_S = 2.0
 """Requests that were under way when the traffic went off are answered and logged by then."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """Something the controller told people: an Event. `at`: seconds since 1970."""
-
-    at: float
-    code: str
-    sentence: str
-    warning: bool
 
 
 @dataclass

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from rollout_controller.api.policy import PolicySpec
 from rollout_controller.api.status import GuardReading, Phase, Verdict
 from rollout_controller.core.states import RESTING
-from rollout_controller.lab.demo.record import Played, Record, Told
+from rollout_controller.lab.demo.record import Played, Record
 from rollout_controller.lab.demo.script import Act
 from rollout_controller.lab.demo.summary import Row, row
+from rollout_controller.report.model import Told
 
 LOOK_BACK_S = 5
 """Rates and quantiles are those of the last five whole seconds."""

@@ -11,11 +11,11 @@ import responses
 
 from rollout_controller.api.names import Key
 from rollout_controller.cli import past as pasts
-from rollout_controller.cli.past import Told
 from rollout_controller.cli.words import seconds_since_1970
 from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.store import EVENT, ObjectStore
 from rollout_controller.controller.tell import EventTeller
+from rollout_controller.report.model import Told
 from tests.play import Play, playing
 from tests.support.shell import Shell
 from tests.unit.cli.conftest import LocalShell
