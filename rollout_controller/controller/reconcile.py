@@ -56,7 +56,7 @@ EVIDENCE_WRITES_PER_S = 15.0
 """So many statuses a second are written for their evidence alone, by all attempts together: up to 450 attempts each is written
 every 30 s, 1,000 every 67 s. A write costs as much as three turns, and an API server has other things to do."""
 LONGEST_EVIDENCE_S = 120.0
-"""But no later than this: the windows since then are read again after a restart, and Prometheus is asked for ten minutes at most."""
+"""But no later than this: the windows since then are read again after a restart, and at most ten minutes are asked for."""
 
 
 def evidence_s(attempts: int) -> float:
@@ -136,7 +136,7 @@ class Reconciler:
             rollout = rollout.model_copy(update={"status": plan.status, "metadata": rollout.metadata.model_copy(update=version)})
         self._memory[key] = Memory(written or document, rollout, plan.status, memory.problem)
         (self._in_attempt.discard if plan.status.attempt is None else self._in_attempt.add)(key)
-        self._news.offer(Reference.to(rollout), plan.status)
+        self._news.offer(key, rollout.metadata.uid, plan.status)
         self._witness.turned(rollout, sight, plan)
         return plan.look_again
 
@@ -156,7 +156,7 @@ class Reconciler:
         about, stored = Reference.of(document), stored_status(document)
         status = self._news.owe_status(about, stored, self._news.settle(about.key, status), now)
         self._applier.refuse(document, status, tells)
-        self._news.offer(about, status)
+        self._news.offer(about.key, about.uid, status)
         return now + RESTING_LOOK_S
 
     def _refused(self, key: Key, rollout: TritonRollout, sight: Sight, plan: Plan, error: Exception) -> float:
@@ -171,7 +171,7 @@ class Reconciler:
         with suppress(Refused):  # the status may not be written either: the log has it
             with decisions.context(fresh, instead):
                 self._applier.apply(fresh, sight.observation, instead)
-            self._news.offer(Reference.to(fresh), instead.status)
+            self._news.offer(key, fresh.metadata.uid, instead.status)
         return instead.look_again
 
     def _recall(self, key: Key, document: Raw) -> Memory:

@@ -144,8 +144,7 @@ Bars = Iterator[tuple[tuple[str, ...], _Histogram]]
 
 
 def _attempts(known: _Known) -> Samples:
-    for (outcome, reason), count in known.outcomes.items():
-        yield (outcome, reason), count
+    yield from known.outcomes.items()
 
 
 def _drift(known: _Known) -> Samples:
