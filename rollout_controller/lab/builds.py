@@ -146,6 +146,16 @@ ISTIO_CRDS = Build(
     minutes=0.1,
     files={"istio-crds.yaml": "kubernetes/customresourcedefinitions.gen.yaml"},
 )
+OPERATOR_CRDS = Build(
+    name="operator-crds",
+    says="the Prometheus operator's CRDs",
+    module="github.com/prometheus-operator/prometheus-operator",
+    minutes=0.1,
+    files={
+        f"{plural}.yaml": f"example/prometheus-operator-crd/monitoring.coreos.com_{plural}.yaml"
+        for plural in ("servicemonitors", "prometheusrules")
+    },
+)
 ISTIOD = Build(
     name="istiod",
     says="istiod",

@@ -17,7 +17,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rollout_controller.lab.builds import ALERTMANAGER, ETCD, ISTIO_CRDS, ISTIOD, KUBERNETES, KWOK, PROMETHEUS, PROMTOOL, Build
+from rollout_controller.lab.builds import (
+    ALERTMANAGER,
+    ETCD,
+    ISTIO_CRDS,
+    ISTIOD,
+    KUBERNETES,
+    KWOK,
+    OPERATOR_CRDS,
+    PROMETHEUS,
+    PROMTOOL,
+    Build,
+)
 from rollout_controller.lab.golang import BuildFailed, Workshop, cache, duration, home_of, is_made
 
 Say = Callable[[str], None]
@@ -107,6 +118,12 @@ def find_kube(say: Say) -> KubeParts:
 def find_istiod(say: Say) -> Path:
     """istiod, built where it is not cached: Istio's own images hold the same program. Raises MissingPart."""
     return make([ISTIOD], say)[ISTIOD.name] / "pilot-discovery"
+
+
+def find_operator_crds(say: Say) -> tuple[Path, ...]:
+    """The Prometheus operator's definitions of ServiceMonitor and PrometheusRule. Raises MissingPart, BuildFailed."""
+    home = make([OPERATOR_CRDS], say)[OPERATOR_CRDS.name]
+    return tuple(home / name for name in OPERATOR_CRDS.files)
 
 
 def make(builds: Iterable[Build], say: Say) -> dict[str, Path]:
@@ -321,6 +338,8 @@ def find_for(tiers: Iterable[str], say: Say) -> dict[str, Path]:
         kube = find_kube(say)
         found |= {"etcd": kube.etcd, "kube-apiserver": kube.apiserver, "kube-controller-manager": kube.controller_manager}
         found |= {"kube-scheduler": kube.scheduler, "kwok": kube.kwok, "istio-crds": kube.istio_crds}
+    if "cluster" in wanted:
+        found["operator-crds"] = find_operator_crds(say)[0].parent
     if "mesh" in wanted:
         found["istiod"] = find_istiod(say)
     return found
@@ -338,6 +357,8 @@ def _to_build(tiers: set[str]) -> list[Build]:
         builds += [ISTIO_CRDS, KWOK]
         builds += [] if outside_etcd(_silent) else [ETCD]
         builds += [] if outside_kubernetes(_silent) else [KUBERNETES]
+    if "cluster" in tiers:
+        builds += [OPERATOR_CRDS]
     if "mesh" in tiers:
         builds += [ISTIOD]
     return sorted(builds, key=lambda build: build.minutes)

@@ -19,6 +19,7 @@ from rollout_controller.lab.builds import (
     ISTIOD,
     KUBERNETES,
     KWOK,
+    OPERATOR_CRDS,
     PROMETHEUS,
     PROMTOOL,
     SOURCES,
@@ -91,7 +92,9 @@ def put_into_cache(build: Build, cache: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "build", [PROMETHEUS, PROMTOOL, ALERTMANAGER, ETCD, KUBERNETES, KWOK, ISTIO_CRDS, ISTIOD], ids=lambda build: build.name
+    "build",
+    [PROMETHEUS, PROMTOOL, ALERTMANAGER, ETCD, KUBERNETES, KWOK, ISTIO_CRDS, OPERATOR_CRDS, ISTIOD],
+    ids=lambda build: build.name,
 )
 def test_what_is_cached_needs_no_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, build: Build) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -7,7 +7,7 @@ import yaml
 from rollout_controller.api.names import Raw
 from tests.support.chart import one, render
 from tests.unit.chart.test_chart import kinds
-from tools.alerts.files import PLAIN
+from tools.alerts.files import ALERTS, PLAIN
 from tools.alerts.model import RUNBOOKS
 from tools.dashboards.boards import BOARDS, texts
 
@@ -57,5 +57,12 @@ def test_the_operator_gets_the_rules_with_links_to_your_runbooks() -> None:
     assert rule["metadata"]["labels"].items() >= STACK.items()
     text = PLAIN.read_text().replace(RUNBOOKS, "https://wiki.example.com/runbooks")
     assert rule["spec"] == yaml.safe_load(text)
+    elsewhere = one(
+        render({"monitoring": {"rules": {**asked, "runbooks": "https://x.example.com/$1/{alert}?v"}}}), "PrometheusRule"
+    )
+    links = [
+        rule["annotations"]["runbook_url"] for group in elsewhere["spec"]["groups"] for rule in group["rules"] if "alert" in rule
+    ]
+    assert links == [f"https://x.example.com/$1/{alert.name}?v" for alert in ALERTS]
     as_it_comes = one(render({"monitoring": {"rules": {"enabled": True}}}), "PrometheusRule")
     assert as_it_comes["spec"] == yaml.safe_load(PLAIN.read_text())
