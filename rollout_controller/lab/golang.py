@@ -148,6 +148,9 @@ def _environment(scratch: Path) -> dict[str, str]:
     """The caller's environment; Go's caches are its own and go with the scratch directory unless the caller has set them."""
     env = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
     env["GOFLAGS"] = "-mod=readonly" + ("" if "GOMODCACHE" in os.environ else " -modcacherw")  # so that it can be deleted
+    temporary = scratch / "tmp"
+    temporary.mkdir(exist_ok=True)
+    env["GOTMPDIR"] = str(temporary)  # where Go works: it does not clean up when it is killed
     env.setdefault("GOMODCACHE", str(scratch / "modules"))
     env.setdefault("GOCACHE", str(scratch / "objects"))
     return env

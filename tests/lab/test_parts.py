@@ -6,6 +6,7 @@ import fcntl
 import re
 import subprocess
 import sys
+import tempfile
 import time
 import venv
 from pathlib import Path
@@ -123,14 +124,17 @@ def test_a_build_that_fails_quotes_go_and_leaves_no_binary(monkeypatch: pytest.M
 
 
 def test_a_build_that_takes_too_long_is_ended_with_its_compilers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    go = program(tmp_path / "go", f"env MARK={tmp_path} sleep 300 &", "wait")
+    go = program(tmp_path / "go", 'mktemp -d -p "$GOTMPDIR" go-build.XXXX', f"env MARK={tmp_path} sleep 300 &", "wait")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
     with (
         golang.Workshop(go, lambda _line: None) as workshop,
         pytest.raises(golang.BuildFailed, match=r"more than the \d s that it had"),
     ):
         workshop.make(ALERTMANAGER, within_s=1.0)
     assert not_left(f"MARK={tmp_path}")
+    assert not list((tmp_path / "scratch").iterdir())
 
 
 def not_left(mark: str) -> bool:
