@@ -35,7 +35,7 @@ LONGEST_FIRST = (
 
 
 def pytest_configure() -> None:
-    """What tests write lies in memory where there is room: SQLite waits for a disk at each write, and nothing outlives its test."""
+    """What tests write lies in memory where there is room: SQLite waits for a disk at each write, and nothing here stays."""
     if os.access(MEMORY, os.W_OK) and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC and shutil.disk_usage(MEMORY).free > ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
