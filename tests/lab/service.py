@@ -72,7 +72,7 @@ class Service:
         command = [sys.executable, "-m", "rollout_controller", "--local", str(self.directory), "controller"]
         with (self.directory / "controller.log").open("ab") as log:
             self.controller = subprocess.Popen([*command, "--log-format", "json"], cwd=ROOT, stderr=log, stdout=log)
-        self.until(self.ready, 90, "a controller that is ready")
+        self.until(self.ready, 180, "a controller that is ready")
 
     def ready(self) -> bool:
         return self.get(f"http://127.0.0.1:{self.info.controller_port}/readyz")[0] == 200
