@@ -173,10 +173,10 @@ def running(directory: Path, *, rps: float = 100, alerts: bool = False, **change
     lab = Lab(directory, with_alerts=alerts)
     with lab as info:
         service = Service(lab, info)
-        service.apply(**changes)
-        service.start()
-        lab.load(rps=rps, out=directory / "load.jsonl", seconds=1800)
         try:
+            service.apply(**changes)
+            service.start()
+            lab.load(rps=rps, out=directory / "load.jsonl", seconds=1800)
             yield service
         finally:
             service.close()

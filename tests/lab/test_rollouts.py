@@ -91,9 +91,9 @@ def test_an_unknown_version_is_said_in_tritons_words(service: Service) -> None:
 def test_somebody_moves_the_weights(service: Service) -> None:
     """Drift, seen and put back while the attempt goes on."""
     canary, _ = canary_of(service)
-    slow: dict[str, Any] = {
-        "hold": {"min": "30s", "minRequests": 30, "timeout": "2m"},
-        "undecided": {"after": "40s", "then": "Advance"},
+    slow: dict[str, Any] = {  # it stays at 10 % however long the commands take
+        "hold": {"min": "10m", "minRequests": 30, "timeout": "20m"},
+        "undecided": {"after": "15m", "then": "Advance"},
     }
     with service.rules(**slow):
         service.ask(other_good_version(service))
@@ -124,7 +124,7 @@ def test_what_it_exports(service: Service) -> None:
 def test_prometheus_away_for_a_minute(service: Service) -> None:
     """A healthy attempt holds while nothing can be seen, rolls nobody back, and goes on afterwards."""
     canary, stable = canary_of(service)
-    steps, hold = [{"weight": 10}, {"weight": 100}], {"min": "8s", "minRequests": 30, "timeout": "3m"}
+    steps, hold = [{"weight": 10}, {"weight": 100}], {"min": "20s", "minRequests": 30, "timeout": "3m"}
     with service.rules(steps=steps, hold=hold, undecided={"after": "90s", "then": "Advance"}):
         service.ask(other_good_version(service))
         service.until(lambda: service.envoy_weights().get(canary) == 10, 120, "10 % on the canary")
@@ -157,6 +157,12 @@ def test_kill_9_in_the_middle(service: Service, good: bool) -> None:
 
 def test_sigterm_ends_cleanly_in_an_attempt(service: Service) -> None:
     canary, stable = canary_of(service)
+    hold, undecided = {"min": "20s", "minRequests": 30, "timeout": "2m"}, {"after": "90s", "then": "Advance"}
+    with service.rules(hold=hold, undecided=undecided):
+        ended_in_the_first_step(service, canary, stable)
+
+
+def ended_in_the_first_step(service: Service, canary: str, stable: str) -> None:
     service.ask(other_good_version(service))
     service.until(lambda: service.envoy_weights().get(canary) == 10, 120, "10 % on the canary")
     assert service.controller is not None

@@ -207,9 +207,9 @@ class Service:
 def running(mesh: Mesh, *, rps: float) -> Iterator[Service]:
     """Everything up and under load; the controller ends as it should, or was ended before."""
     service = Service(mesh)
-    service.start()
-    mesh.load(rps=rps, out=Path(mesh.directory / "load.jsonl"), seconds=1800)
     try:
+        service.start()
+        mesh.load(rps=rps, out=Path(mesh.directory / "load.jsonl"), seconds=1800)
         service.until(lambda status: status.get("phase") == "Idle", "a controller that has looked")
         yield service
         assert service.controller.end() == 0
