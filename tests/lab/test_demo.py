@@ -22,8 +22,9 @@ from tests.support.watching import soon
 
 pytestmark = pytest.mark.lab
 
-WHOLE_PLAY_S = 180.0
-CLEAN_UP_S = 20.0
+WHOLE_PLAY_S = 600.0
+"""It takes two minutes; beside other tests it may take longer."""
+CLEAN_UP_S = 60.0
 ROLLOUTS = (sys.executable, "-m", "rollout_controller")
 
 
@@ -44,9 +45,7 @@ def nothing_runs(directory: Path) -> bool:
 
 
 def test_the_whole_play_in_a_pipe(directory: Path) -> None:
-    begun = time.monotonic()
     out, _ = start_and_wait(directory)
-    assert time.monotonic() - begun < WHOLE_PLAY_S
     assert nothing_runs(directory)
     assert all(line.isprintable() for line in out.splitlines())
 
@@ -84,7 +83,7 @@ def test_the_whole_play_in_a_pipe(directory: Path) -> None:
 def start_and_wait(directory: Path) -> tuple[str, int]:
     process = start(directory)
     try:
-        out, _ = process.communicate(timeout=WHOLE_PLAY_S + 60)
+        out, _ = process.communicate(timeout=WHOLE_PLAY_S)
     finally:
         process.kill()
     assert process.returncode == 0, out
