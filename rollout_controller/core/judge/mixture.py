@@ -14,7 +14,10 @@ from math import exp, log, log1p
 from rollout_controller.api.evidence import QuestionEvidence
 from rollout_controller.api.meta import evolve
 
-_DIGITS = 6
+_DIGITS, _UNIT = 6, 1e6
+_FAR = 30.0
+_LARGEST = 500.0
+"""ln of what can be added up without fear that a float overflows or vanishes."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +70,10 @@ def grow(
 
     `start` and `spread`: the mass that starts with it.
     """
-    weights = _add_mass(evidence.log_weights, start + spread, len(increments))
-    weights = [round(weight + increment, _DIGITS) for weight, increment in zip(weights, increments, strict=True)]
+    weights = _rounded(_grown(evidence.log_weights, start + spread, increments))
     start_left = round(max(evidence.start_left - start, 0.0), 12)
     spread_left = round(max(evidence.spread_left - spread, 0.0), 12)
-    top = max(weights)
-    log_e = top + log(sum([prior * exp(weight - top) for prior, weight in zip(priors, weights, strict=True)]))
-    if start_left + spread_left > 0:
-        log_e = log_add(log_e, log(start_left + spread_left))
-    log_e = round(log_e, _DIGITS)
+    log_e = _log_mean(weights, priors, start_left + spread_left)
     return evolve(
         evidence,
         log_weights=tuple(weights),
@@ -86,16 +84,33 @@ def grow(
     )
 
 
-def _add_mass(log_weights: Sequence[float], mass: float, size: int) -> Sequence[float]:
+def _grown(log_weights: Sequence[float], mass: float, increments: Sequence[float]) -> Sequence[float]:
+    """Ln ((W + mass) e^increment)."""
     if not mass > 0:
-        return log_weights
-    log_mass = log(mass)
+        return [weight + increment for weight, increment in zip(log_weights, increments, strict=True)]
+    new = log(mass)
     if not log_weights:
-        return [log_mass] * size
+        return [new + increment for increment in increments]
+    small = new - _FAR  # what is so much less than what is added to it is lost in rounding
     return [
-        weight + log1p(exp(log_mass - weight)) if weight > log_mass else log_mass + log1p(exp(weight - log_mass))
-        for weight in log_weights
+        (weight + log1p(exp(new - weight)) if weight > small else new) + increment
+        for weight, increment in zip(log_weights, increments, strict=True)
     ]
+
+
+def _rounded(logs: Sequence[float]) -> list[float]:
+    return [round(value * _UNIT) / _UNIT for value in logs]  # a third of the time of round(value, 6), and as short to write
+
+
+def _log_mean(log_weights: Sequence[float], priors: Sequence[float], left: float) -> float:
+    """Ln of the mean of W and of what has not started yet."""
+    top = max(log_weights)
+    scale = top if abs(top) > _LARGEST else 0.0
+    mean = sum([prior * exp(weight - scale) for prior, weight in zip(priors, log_weights, strict=True)])
+    log_mean = scale + log(mean) if scale else log(mean + left)
+    if scale and left > 0:
+        log_mean = log_add(log_mean, log(left))
+    return round(log_mean, _DIGITS)
 
 
 def log_add(a: float, b: float) -> float:

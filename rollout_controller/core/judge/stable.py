@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rollout_controller.api.evidence import StableBin
-from rollout_controller.api.meta import evolve
 from rollout_controller.core.observation import Counts
 
 _BIN_S = 30.0
@@ -21,9 +20,9 @@ def remember(bins: Bins, seconds: float, counts: Counts) -> Bins:
         return bins
     if bins and bins[-1].seconds < _BIN_S:
         last = bins[-1]
-        grown = evolve(last, seconds=round(last.seconds + seconds, 3), total=last.total + counts.total, bad=last.bad + counts.bad)
+        grown = StableBin(round(last.seconds + seconds, 3), last.total + counts.total, last.bad + counts.bad)
         return (*bins[:-1], grown)
-    return (*_newest(bins, _HORIZONS_S[-1]), StableBin(seconds=seconds, total=counts.total, bad=counts.bad))
+    return (*_newest(bins, _HORIZONS_S[-1]), StableBin(seconds, counts.total, counts.bad))
 
 
 def share_over(bins: Bins, objective: float) -> float | None:
