@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, log, log1p
+from math import exp, inf, log, log1p
 
 from rollout_controller.api.evidence import QuestionEvidence
 from rollout_controller.api.meta import evolve
 
 _DIGITS, _UNIT = 6, 1e6
 _FAR = 30.0
+"""What is so much less than what is added to it is lost in rounding."""
 _LARGEST = 500.0
 """ln of what can be added up without fear that a float overflows or vanishes."""
 
@@ -70,13 +71,13 @@ def grow(
 
     `start` and `spread`: the mass that starts with it.
     """
-    weights = _rounded(_grown(evidence.log_weights, start + spread, increments))
+    weights = grown(evidence.log_weights, start + spread, increments)
     start_left = round(max(evidence.start_left - start, 0.0), 12)
     spread_left = round(max(evidence.spread_left - spread, 0.0), 12)
     log_e = _log_mean(weights, priors, start_left + spread_left)
     return evolve(
         evidence,
-        log_weights=tuple(weights),
+        log_weights=weights,
         start_left=start_left,
         spread_left=spread_left,
         log_e=log_e,
@@ -84,22 +85,22 @@ def grow(
     )
 
 
-def _grown(log_weights: Sequence[float], mass: float, increments: Sequence[float]) -> Sequence[float]:
-    """Ln ((W + mass) e^increment)."""
+def grown(log_weights: Sequence[float], mass: float, increments: Sequence[float], most: float = inf) -> tuple[float, ...]:
+    """Ln ((W + mass) e^increment), at most `most`, to a millionth. W is 0 where there is none yet."""
     if not mass > 0:
-        return [weight + increment for weight, increment in zip(log_weights, increments, strict=True)]
-    new = log(mass)
-    if not log_weights:
-        return [new + increment for increment in increments]
-    small = new - _FAR  # what is so much less than what is added to it is lost in rounding
-    return [
-        (weight + log1p(exp(new - weight)) if weight > small else new) + increment
-        for weight, increment in zip(log_weights, increments, strict=True)
-    ]
-
-
-def _rounded(logs: Sequence[float]) -> list[float]:
-    return [round(value * _UNIT) / _UNIT for value in logs]  # a third of the time of round(value, 6), and as short to write
+        logs = [weight + increment for weight, increment in zip(log_weights, increments, strict=True)]
+    elif not log_weights:
+        new = log(mass)
+        logs = [new + increment for increment in increments]
+    else:
+        new = log(mass)
+        small = new - _FAR
+        logs = [
+            (weight + log1p(exp(new - weight)) if weight > small else new) + increment
+            for weight, increment in zip(log_weights, increments, strict=True)
+        ]
+    # Rounded to whole units: a third of the time of round(value, 6), and as short to write.
+    return tuple([round(value * _UNIT) / _UNIT if value < most else most for value in logs])
 
 
 def _log_mean(log_weights: Sequence[float], priors: Sequence[float], left: float) -> float:

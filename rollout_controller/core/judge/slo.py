@@ -10,28 +10,68 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from rollout_controller.api.evidence import ComparedEdge, Counts, PendingWindow, QuestionEvidence, SloEvidence, Slower
+from rollout_controller.api.evidence import (
+    ComparedEdge,
+    Counts,
+    Dispersion,
+    Minutes,
+    PendingWindow,
+    QuestionEvidence,
+    Routing,
+    SloEvidence,
+    Slower,
+)
 from rollout_controller.api.meta import evolve
 from rollout_controller.core.judge import compared, dispersion, lane, mixture, routing, stable, thresholds, variation
+from rollout_controller.core.judge.compared import Shares
 from rollout_controller.core.judge.facts import Facts
 from rollout_controller.core.judge.pending import joined
 from rollout_controller.core.judge.questions import GRID, PRIORS
-from rollout_controller.core.judge.step import Place, StepView, place
+from rollout_controller.core.judge.stable import Bins
+from rollout_controller.core.judge.step import Place, StepView
 from rollout_controller.core.judge.terms import Asked, SloTerms
 from rollout_controller.core.observation import Window
 
 _NO_EVIDENCE = (0.0,) * GRID
+_REMEMBERED = tuple(SloEvidence.model_fields)
 _MINUTE_S = 60.0
 _BESIDE_LAST, _LARGEST_FLOOR = 3.0, 0.6
 """With all traffic on the canary, how much worse than stable's last share, while that missed the objective, is harm."""
 
 
 class SloJudge:
-    """A working copy of one SLO's evidence; `evidence()` gives it back as a value."""
+    """A working copy of one SLO's evidence, whose fields are the judge's own; `evidence()` gives it back as a value."""
+
+    window_end: float | None
+    unusable_since: float | None
+    step: int | None
+    step_started_at: float | None
+    new_step: bool
+    step_canary: Counts
+    canary: Counts
+    stable: Counts
+    pending: PendingWindow | None
+    before: Dispersion
+    minutes: Minutes
+    recent: Shares
+    compared: tuple[ComparedEdge, ...]
+    stable_bins: Bins
+    questions: dict[str, QuestionEvidence]
+    failures: int
+    fine: bool
+    entry: int
+    reentered: bool
+    routing: Routing
+    lane: QuestionEvidence | None
+    lane_step: int | None
+    last_stable: tuple[Counts, ...]
 
     def __init__(self, terms: SloTerms, memory: SloEvidence | None) -> None:
         self.terms = terms
-        self._load(self._about_the_same(memory))
+        self._memory = self._about_the_same(memory)
+        self._share_over: tuple[Bins, float | None] | None = None
+        vars(self).update(vars(self._memory))
+        self.questions = {asked.question.name: self._known(asked) for asked in terms.asked}
 
     def _about_the_same(self, memory: SloEvidence | None) -> SloEvidence:
         """The memory if it answers the question that the policy asks now; else a fresh one, at the same place in time."""
@@ -40,80 +80,32 @@ class SloJudge:
             return memory
         return SloEvidence(objective=objective, limit_s=limit_s, window_end=memory.window_end if memory else None)
 
-    def _load(self, memory: SloEvidence) -> None:
-        self._memory = memory
-        self.window_end = memory.window_end
-        self.unusable_since = memory.unusable_since
-        self.step = memory.step
-        self.step_started_at = memory.step_started_at
-        self.step_canary = memory.step_canary
-        self.canary = memory.canary
-        self.stable = memory.stable
-        self.pending = memory.pending
-        self.stable_bins = memory.stable_bins
-        self.before = memory.before
-        self.minutes = memory.minutes
-        self._share_over: tuple[stable.Bins, float | None] | None = None
-        self.recent = memory.recent
-        self.compared = memory.compared
-        self.answers = {asked.question.name: self._answer(memory, asked) for asked in self.terms.asked}
-        self.new_step = memory.new_step
-        self.failures, self.fine = memory.failures, memory.fine
-        self.entry, self.reentered = memory.entry, memory.reentered
-        self.routing = memory.routing
-        self.lane, self.lane_step, self.last_stable = memory.lane, memory.lane_step, memory.last_stable
-
-    def _answer(self, memory: SloEvidence, asked: Asked) -> QuestionEvidence:
+    def _known(self, asked: Asked) -> QuestionEvidence:
         """The evidence so far; none that is not about the alternatives of now (another version of this program wrote it)."""
-        known = memory.questions.get(asked.question.name)
+        known = self._memory.questions.get(asked.question.name)
         size = GRID * len(self.compared) if self._at_edges(asked) else GRID
         fits = known is not None and len(known.log_weights) in {0, size}
         return known if known is not None and fits else mixture.SLOW.none_spent()
 
     def evidence(self) -> SloEvidence:
         """What must be remembered."""
-        return evolve(
-            self._memory,
-            window_end=self.window_end,
-            unusable_since=self.unusable_since,
-            step=self.step,
-            step_started_at=self.step_started_at,
-            new_step=self.new_step,
-            step_canary=self.step_canary,
-            canary=self.canary,
-            stable=self.stable,
-            pending=self.pending,
-            before=self.before,
-            minutes=self.minutes,
-            recent=self.recent,
-            compared=self.compared,
-            stable_bins=self.stable_bins,
-            questions=self.answers,
-            failures=self.failures,
-            fine=self.fine,
-            entry=self.entry,
-            reentered=self.reentered,
-            routing=self.routing,
-            lane=self.lane,
-            lane_step=self.lane_step,
-            last_stable=self.last_stable,
-        )
+        mine = vars(self)
+        return evolve(self._memory, **{name: mine[name] for name in _REMEMBERED})
 
     def is_new(self, window: Window) -> bool:
         """Whether nothing of the window was taken in before: late, repeated and overlapping ones are not."""
         return self.window_end is None or window.start >= self.window_end
 
-    def close(self, window: Window, step: StepView) -> float | None:
-        """Judge what is pending if `window` is not at the same weight; the end of what was judged."""
+    def close(self, window: Window, where: Place, step: StepView) -> float | None:
+        """Judge what is pending if `window`, which lies `where`, is not at the same weight; the end of what was judged."""
         if self.pending is None or not _usable(window):
             return None
-        where = place(window, step)
         same = self.step == step.step and self.entry == step.retreats
         if where is Place.EARLIER_STEP or (where is Place.THIS_STEP and same):
             return None
         return self._judge_pending(step)
 
-    def take(self, window: Window, step: StepView, *, alarmed: bool = False) -> float | None:
+    def take(self, window: Window, where: Place, step: StepView, *, alarmed: bool = False) -> float | None:
         """Take in a new window, for which `close` was called; the end of what was judged, if anything.
 
         `alarmed`: the lane has said already that users must go, and looks no more.
@@ -129,7 +121,6 @@ class SloJudge:
         self.minutes = variation.remember(self.minutes, seconds, window.stable, slower)
         if step.retreat and window.stable.total:
             self.last_stable = (*self.last_stable[-1:], window.stable)
-        where = place(window, step)
         if where in (Place.BEFORE, Place.AWAY):
             if where is Place.BEFORE:
                 self.before = dispersion.remember(self.before, window.stable)
@@ -179,7 +170,7 @@ class SloJudge:
 
     def log_parts(self) -> list[float]:
         """Ln (w_m M_m) of each question."""
-        return [asked.log_weight + self.answers[asked.question.name].log_e for asked in self.terms.asked]
+        return [asked.log_weight + self.questions[asked.question.name].log_e for asked in self.terms.asked]
 
     @property
     def over(self) -> bool:
@@ -189,17 +180,17 @@ class SloJudge:
     @property
     def blamed(self) -> Asked:
         """The question with the largest w_m M_m ever."""
-        return max(self.terms.asked, key=lambda asked: asked.log_weight + self.answers[asked.question.name].max_log_e)
+        return max(self.terms.asked, key=lambda asked: asked.log_weight + self.questions[asked.question.name].max_log_e)
 
     @property
     def max_log_part(self) -> float:
         """The largest ln (w_m M_m) so far."""
-        return max([asked.log_weight + self.answers[asked.question.name].max_log_e for asked in self.terms.asked])
+        return max([asked.log_weight + self.questions[asked.question.name].max_log_e for asked in self.terms.asked])
 
     @property
     def log_e(self) -> float:
         """The present ln M_m of the question with the most evidence of harm."""
-        return max([answer.log_e for answer in self.answers.values()])
+        return max([each.log_e for each in self.questions.values()])
 
     def health_effect(self, step: StepView) -> float:
         """What evidence of health for this step is divided by."""
@@ -262,14 +253,14 @@ class SloJudge:
         if self.terms.ratio is not None and self.terms.kind == "latency" and not self.compared:
             self.compared = compared.choose(self.recent)
         for asked in self.terms.asked:
-            before, cap = self.answers[asked.question.name], asked.speed * seconds
+            before, cap = self.questions[asked.question.name], asked.speed * seconds
             priors = self._priors(asked)
             if not priors:
                 continue
             if guarded and asked.question.needs_good_stable:
                 cap = 0.0  # good requests still speak for the canary; evidence that only stood still would be kept too long
             increments = [min(ratio, cap) for ratio in self._ratios(asked, facts, floor)]
-            self.answers[asked.question.name] = mixture.grow(
+            self.questions[asked.question.name] = mixture.grow(
                 before,
                 increments,
                 priors,
@@ -284,7 +275,7 @@ class SloJudge:
     def worst_edge(self) -> ComparedEdge | None:
         """For latency compared with stable: the edge with the most evidence of harm, when it is not the SLO's own."""
         asked = self.blamed
-        weights = self.answers[asked.question.name].log_weights
+        weights = self.questions[asked.question.name].log_weights
         if not self._at_edges(asked) or not weights:
             return None
         most = max(range(len(self.compared)), key=lambda i: max(weights[i * GRID : (i + 1) * GRID]))
