@@ -3,36 +3,33 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Two labs share two cores: what failed beside another is tried once more alone, and must pass there.
+# Servers of several tests share two cores: what failed beside others is tried once more alone, and must pass there.
 AGAIN = echo "Once more, one at a time, what failed:"; $(BIN)/pytest -v --last-failed --last-failed-no-failures none
 
 # Where this is set, every test process would compile all tests anew.
 export PYTHONDONTWRITEBYTECODE =
 
 UNIT = not lab and not cluster and not mesh
+REAL = lab or cluster or mesh
+# Tests on real servers mostly wait: three at a time, a file's tests with the same servers, the longest files first (tests/conftest.py).
+SHARED = --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test unit lab cluster mesh check bench bench-judge bench-scale install format clean
 
 demo: install ## four versions of a model, real servers, one of them good
 	@$(BIN)/rollouts demo $(DEMO)
 
-test: install ## unit tests, then the tiers on real servers: lab, cluster (Kubernetes API), mesh (Istio on top)
+test: install ## unit tests, then those on real servers: lab, cluster (Kubernetes API), mesh (Istio on top)
 	@$(BIN)/python -m rollout_controller.lab.parts lab cluster mesh
-	$(BIN)/pytest -q -n 2 -m "$(UNIT)" || { $(AGAIN) -m "$(UNIT)"; }
-	$(BIN)/pytest -v -n 2 --dist loadfile -m lab --no-header || { $(AGAIN) -m lab; }
-	$(BIN)/pytest -v -n 2 --dist loadfile -m cluster --no-header || { $(AGAIN) -m cluster; }
-	$(BIN)/pytest -v -m mesh --no-header || { $(AGAIN) -m mesh; }
+	$(BIN)/pytest -q -n 3 --dist worksteal -m "$(UNIT)" || { $(AGAIN) -m "$(UNIT)"; }
+	$(BIN)/pytest -v -n 3 $(SHARED) -m "$(REAL)" --no-header || { $(AGAIN) -m "$(REAL)"; }
 
 unit: install
-	$(BIN)/pytest -q -n 2 -m "$(UNIT)"
+	$(BIN)/pytest -q -n 3 --dist worksteal -m "$(UNIT)"
 
-lab cluster: install
+lab cluster mesh: install
 	@$(BIN)/python -m rollout_controller.lab.parts $@
-	$(BIN)/pytest -v -n 2 --dist loadfile -m $@
-
-mesh: install
-	@$(BIN)/python -m rollout_controller.lab.parts mesh
-	$(BIN)/pytest -v -m mesh
+	$(BIN)/pytest -v -n 3 $(SHARED) -m $@
 
 check: install ## format, lint, types, import contracts
 	$(BIN)/ruff format --check rollout_controller tests benchmarks tools

@@ -13,6 +13,7 @@ from rollout_controller.api.meta import ANNOTATION_COMMAND, ANNOTATION_REQUEST, 
 from rollout_controller.api.policy import Guard, RolloutPolicy, Slo
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Condition, Phase, RolloutStatus
+from rollout_controller.cluster.codec import quick
 from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.store import (
     DEPLOYMENT,
@@ -96,7 +97,7 @@ class Play:
         `spec`: parts of the rollout's spec that are others than usual; with workloads, `deploy_pods` makes them. `rules`:
         the same of the policy's.
         """
-        self.store: ObjectStore = LocalStore(place) if isinstance(place, Path) else place
+        self.store: ObjectStore = LocalStore(place, codec=quick()) if isinstance(place, Path) else place
         self.namespace, self.key, self.route = namespace, Key(namespace, name), Key(namespace, route)
         self.world, self.teller, self.carrier = world, teller, carrier
         rollout, policy_document, virtual_service = documents(self.key, route)
@@ -119,6 +120,7 @@ class Play:
         """A new controller over `store`."""
         self.workloads = Workloads(self, lambda: self.world.now)
         self._held: dict[tuple[Kind, Key], Raw] = {}
+        self._read: tuple[ObjectStore, int, dict[tuple[Kind, Key], Raw]] | None = None
         observer = Observer(self, self, SOURCES)
         applier = Applier(store, self, self, written=self._wrote)
         news = News(self.carrier)
@@ -129,12 +131,25 @@ class Play:
     def get(self, kind: Kind, key: Key) -> Raw | None:
         """As the controller's caches give it: the same object until it has changed."""
         try:
-            document = self.store.get(kind, key)
+            document = self._stored(kind, key)
         except NotFound:
             return None
-        if self._held.get((kind, key)) != document:
-            self._held[kind, key] = document
-        return self._held[kind, key]
+        self._held[kind, key] = document
+        return document
+
+    def _stored(self, kind: Kind, key: Key) -> Raw:
+        """Not to be changed. A local store is read again only when something was written there; raises NotFound."""
+        if isinstance(self.store, LocalStore):
+            newest = self.store._database.newest()
+            if self._read is None or self._read[:2] != (self.store, newest):
+                self._read = self.store, newest, {}
+            read = self._read[2]
+        else:
+            read = {}
+        if (kind, key) not in read:
+            document, held = self.store.get(kind, key), self._held.get((kind, key))
+            read[kind, key] = held if held == document else document
+        return read[kind, key]
 
     def _wrote(self, kind: Kind, document: Raw) -> None:
         self._held[kind, Key(document["metadata"]["namespace"], document["metadata"]["name"])] = document
@@ -174,21 +189,21 @@ class Play:
         with suppress(NotFound, InvalidDocument):
             self._spec = self.rollout().spec
         try:
-            return mesh.read_weights(self._spec, self.store.get(VIRTUAL_SERVICE, self.route))
+            return mesh.read_weights(self._spec, self._stored(VIRTUAL_SERVICE, self.route))
         except (NotFound, mesh.RouteProblem):
             return {}
 
     def rollout(self) -> TritonRollout:
-        return self._parsed(TritonRollout, self.store.get(ROLLOUT, self.key))
+        return self._parsed(TritonRollout, self._stored(ROLLOUT, self.key))
 
     @property
     def status(self) -> RolloutStatus:
-        return self._parsed(RolloutStatus, self.store.get(ROLLOUT, self.key).get("status") or {})
+        return self._parsed(RolloutStatus, self._stored(ROLLOUT, self.key).get("status") or {})
 
     def _parsed(self, kind: type[M], raw: Raw) -> M:
         """As `parse`; tests look far more often than something changes."""
         before, model = self._looked.get(kind, (None, None))
-        if before != raw or not isinstance(model, kind):
+        if not isinstance(model, kind) or (before is not raw and before != raw):
             model = parse(kind, raw)
             self._looked[kind] = raw, model
         return model

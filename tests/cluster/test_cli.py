@@ -23,6 +23,7 @@ from rollout_controller.lab.kube import Kube
 from tests.contract.documents import told
 from tests.support.people import allow, playing, started
 from tests.support.shell import Shell
+from tests.support.watching import soon
 from tests.unit.cli.gallery import POLICY as BALANCED
 from tests.unit.cli.gallery import rollout
 
@@ -278,8 +279,10 @@ def test_a_command_that_nobody_takes_up_gives_way_and_the_loser_is_told(cluster:
     assert code == 0
     assert re.search(rf"'{first}' was not taken up by a controller yet; 'abort \w+' takes its place", err)
 
+    before = cluster.annotation("command")
+
     def somebody_else() -> None:
-        time.sleep(0.5)
+        soon(lambda: cluster.annotation("command") != before, 60)
         cluster.store.patch(
             ROLLOUT,
             Key(cluster.namespace, "resnet50"),

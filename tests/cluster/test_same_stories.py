@@ -35,7 +35,7 @@ PARTS = (
     test_news.test_a_rollback_says_why_what_it_cost_and_what_is_next,
     test_news.test_what_was_told_is_owed_no_more_and_the_thread_is_kept_for_the_attempt,
 )
-BY_PROCESSES = {"test_an_event_for_every_one_of_30_rollbacks_at_once"}
+BY_PROCESSES = {"test_an_event_for_every_one_of_a_dozen_rollbacks_at_once"}
 """test_peers.py does it with a hundred, and with a controller's process."""
 case = test_conditions.case
 globals().update(

@@ -39,7 +39,7 @@ class Service:
 
     # --- the command line ----------------------------------------------------------------------------------------
 
-    def rollouts(self, *words: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+    def rollouts(self, *words: str, timeout_s: float = 180) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "rollout_controller", "--local", str(self.directory), *words]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False)
 
@@ -72,7 +72,7 @@ class Service:
         command = [sys.executable, "-m", "rollout_controller", "--local", str(self.directory), "controller"]
         with (self.directory / "controller.log").open("ab") as log:
             self.controller = subprocess.Popen([*command, "--log-format", "json"], cwd=ROOT, stderr=log, stdout=log)
-        self.until(self.ready, 20, "a controller that is ready")
+        self.until(self.ready, 180, "a controller that is ready")
 
     def ready(self) -> bool:
         return self.get(f"http://127.0.0.1:{self.info.controller_port}/readyz")[0] == 200
@@ -92,9 +92,9 @@ class Service:
     def stop(self) -> int:
         assert self.controller is not None
         self.controller.terminate()
-        return self.controller.wait(15)
+        return self.controller.wait(60)
 
-    def trigger(self, version: str, *more: str, timeout_s: float = 90) -> subprocess.CompletedProcess[str]:
+    def trigger(self, version: str, *more: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
         """CI's way: ask and wait for the end."""
         self.asked += 1
         words = ("trigger", "classifier", "--version", version, "--request", f"test-{self.asked}", "--wait", *more)
@@ -162,7 +162,7 @@ class Service:
         log = (self.directory / "controller.log").read_text()[-3000:] if (self.directory / "controller.log").exists() else ""
         raise AssertionError(f"not within {within_s} s: {what}\n{self.rollouts('status', 'classifier').stdout}\n{log}")
 
-    def until_phase(self, phase: str, within_s: float = 60) -> dict[str, Any]:
+    def until_phase(self, phase: str, within_s: float = 120) -> dict[str, Any]:
         self.until(lambda: self.status().get("phase") == phase, within_s, phase)
         return self.status()
 
@@ -173,10 +173,10 @@ def running(directory: Path, *, rps: float = 100, alerts: bool = False, **change
     lab = Lab(directory, with_alerts=alerts)
     with lab as info:
         service = Service(lab, info)
-        service.apply(**changes)
-        service.start()
-        lab.load(rps=rps, out=directory / "load.jsonl", seconds=1800)
         try:
+            service.apply(**changes)
+            service.start()
+            lab.load(rps=rps, out=directory / "load.jsonl", seconds=1800)
             yield service
         finally:
             service.close()

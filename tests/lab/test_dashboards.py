@@ -69,11 +69,11 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     began = time.time()
     with running(tmp_path_factory.mktemp("panels"), alerts=True) as service:
         service.ask("2")
-        service.until(lambda: service.envoy_weights().get("triton-green") == 10, 60, "10 % on the canary")
+        service.until(lambda: service.envoy_weights().get("triton-green") == 10, 120, "10 % on the canary")
         service.lab.stop_one("prometheus")
-        service.until(lambda: (service.status().get("reason") or {}).get("code") == "Unknown", 30, "it says that it is blind")
+        service.until(lambda: (service.status().get("reason") or {}).get("code") == "Unknown", 120, "it says that it is blind")
         service.lab.start_one("prometheus")
-        service.until_phase("Succeeded", 120)
+        service.until_phase("Succeeded", 240)
         assert service.trigger("3").returncode == 3
         time.sleep(3.0)  # three scrapes of how it ended
         yield Story(service, began)

@@ -106,7 +106,7 @@ def test_half_a_lab_is_not_taken_for_one(directory: Path) -> None:
 
 def test_a_detached_lab_outlives_its_starter_and_another_process_ends_it(directory: Path) -> None:
     starter = start(directory, "detached")
-    said, _ = starter.communicate(timeout=60)
+    said, _ = starter.communicate(timeout=120)
     assert starter.returncode == 0, said
     assert Lab(directory).status().state == "up"
     ended = Lab(directory).down()
@@ -121,8 +121,8 @@ def test_a_foreground_lab_dies_with_its_parent(directory: Path, number: signal.S
     while "the lab is up" not in parent.stdout.readline():
         assert parent.poll() is None
     parent.send_signal(number)
-    parent.communicate(timeout=10)
-    assert nothing_left(directory, within_s=8.0)
+    parent.communicate(timeout=60)
+    assert nothing_left(directory, within_s=30.0)
 
 
 @pytest.mark.parametrize("mode", ["foreground", "detached"])
@@ -132,10 +132,10 @@ def test_ctrl_c_during_the_start_leaves_nothing(directory: Path, mode: str, afte
     time.sleep(after_s)
     was_up = parent.poll() is not None
     parent.send_signal(signal.SIGINT)
-    said, _ = parent.communicate(timeout=15)
+    said, _ = parent.communicate(timeout=60)
     if mode == "detached" and (was_up or "the lab is up" in said):
         Lab(directory).down()  # it was done before the key was pressed
-    assert nothing_left(directory, within_s=8.0 if mode == "foreground" else 0.0), said
+    assert nothing_left(directory, within_s=30.0 if mode == "foreground" else 0.0), said
 
 
 def test_two_labs_at_once_do_not_touch_each_other(tmp_path: Path) -> None:

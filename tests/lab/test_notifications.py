@@ -29,8 +29,8 @@ def test_killed_between_traffic_moved_and_slack_sent_one_message_arrives(tmp_pat
         told_to(service, url)
         service.start()
         service.ask("3")
-        stable = f"triton-{service.until(lambda: service.status().get('stableSlot'), 30, 'a stable slot')}"
-        status = service.until_phase("RolledBack", 90)
+        stable = f"triton-{service.until(lambda: service.status().get('stableSlot'), 120, 'a stable slot')}"
+        status = service.until_phase("RolledBack", 240)
         assert service.envoy_weights() == {stable: 100}
         assert [notice["kind"] for notice in status["outbox"]["owed"]] == ["RolledBack"]
         page = service.rollouts("history", "classifier", "-o", "html").stdout
@@ -39,11 +39,11 @@ def test_killed_between_traffic_moved_and_slack_sent_one_message_arrives(tmp_pat
         service.kill()
         slack = Receiver(int(url.rpartition(":")[2]))
         service.start()
-        assert len(slack.wait(1, within_s=60)) == 1
-        service.until(lambda: not service.status()["outbox"].get("owed"), 30, "what was told is owed no more")
+        assert len(slack.wait(1, within_s=120)) == 1
+        service.until(lambda: not service.status()["outbox"].get("owed"), 120, "what was told is owed no more")
         assert service.stop() == 0
         service.start()
-        service.until(lambda: "acting" in (service.directory / "controller.log").read_text(), 20, "the third one")
+        service.until(lambda: "acting" in (service.directory / "controller.log").read_text(), 90, "the third one")
         assert service.stop() == 0
         (message,) = slack.received
         assert "rolled back to version 1" in message.json["text"]

@@ -27,7 +27,7 @@ RELEASE_NAMESPACE = "rollout-system"
 NAME = "classifier"
 MERGE = "application/merge-patch+json"
 ENDS = frozenset({"Succeeded", "RolledBack", "Aborted", "Stalled"})
-SAMPLE_S = 0.05
+SAMPLE_S = 0.1
 STEPS = (10, 25, 50, 100)
 
 
@@ -84,8 +84,7 @@ class Service:
 
     def __init__(self, mesh: Mesh) -> None:
         self.mesh, self.kube = mesh, mesh.kube
-        values = {"namespaces": [NAMESPACE], "lease": {"duration": "2s"}}
-        self.installed = install_chart(self.kube, values, namespace=RELEASE_NAMESPACE)
+        self.installed = install_chart(self.kube, {"namespaces": [NAMESPACE]}, namespace=RELEASE_NAMESPACE)
         here = {
             "prometheus": {"url": mesh.info.prometheus, "window": prometheus.SCRAPE_EVERY, "lag": prometheus.LAG},
             "triton": {"urls": dict(mesh.info.triton)},
@@ -93,7 +92,7 @@ class Service:
         }
         self._config = self.installed.config_with(mesh.directory / "config.yaml", here)
         self._log = mesh.directory / "controller.log"
-        self.kube.apply(policy(), rollout())
+        self.kube.apply(policy(), rollout(), self._free_lease())
         self.controller: ControllerProcess
         self.asked = 0
 
@@ -112,6 +111,14 @@ class Service:
     def kill(self) -> None:
         """As a node's death would."""
         assert self.controller.end(Signals.SIGKILL) == -Signals.SIGKILL
+        self.kube.api.call(
+            "PATCH", self.kube.api.path_of(self._free_lease()), {"spec": {"holderIdentity": ""}}, content_type=MERGE
+        )
+
+    def _free_lease(self) -> Raw:
+        """A Lease that nobody holds: how long a dead one's is waited for is what tests/cluster/test_replicas.py tests."""
+        metadata = {"name": yaml.safe_load(self._config.read_text())["lease"]["name"], "namespace": RELEASE_NAMESPACE}
+        return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": {}}
 
     def without(self, verb: str, group: str, resource: str) -> AbstractContextManager[None]:
         """The controller may not do that meanwhile."""
@@ -128,13 +135,13 @@ class Service:
         self.kube.api.call("PATCH", self._path(), {"metadata": {"annotations": annotations}}, content_type=MERGE)
         return request
 
-    def wait(self, request: str, within_s: float = 90) -> dict[str, Any]:
+    def wait(self, request: str, within_s: float = 240) -> dict[str, Any]:
         """As `kubectl wait` would: the status, when what was asked for has come to an end."""
         return self.until(
             lambda s: s.get("observedRequest") == request and s.get("phase") in ENDS, f"an end of {request}", within_s
         )
 
-    def until(self, so: Callable[[dict[str, Any]], bool], what: str, within_s: float = 60) -> dict[str, Any]:
+    def until(self, so: Callable[[dict[str, Any]], bool], what: str, within_s: float = 120) -> dict[str, Any]:
         """The status, when it is so."""
         end = time.monotonic() + within_s
         while not so(status := self.status()):
@@ -142,12 +149,12 @@ class Service:
             time.sleep(0.1)
         return status
 
-    def until_weight(self, host: str, weight: int, within_s: float = 60) -> None:
+    def until_weight(self, host: str, weight: int, within_s: float = 120) -> None:
         """Until Envoy has as much."""
         end = time.monotonic() + within_s
         while self.mesh.weights().get(host, 0) < weight:
             assert time.monotonic() < end, f"{host} never had {weight} %: {json.dumps(self.status())[:2000]}\n{self.log_end()}"
-            time.sleep(0.02)
+            time.sleep(SAMPLE_S)
 
     # --- what is really so ---------------------------------------------------------------------------------------
 
@@ -200,9 +207,9 @@ class Service:
 def running(mesh: Mesh, *, rps: float) -> Iterator[Service]:
     """Everything up and under load; the controller ends as it should, or was ended before."""
     service = Service(mesh)
-    service.start()
-    mesh.load(rps=rps, out=Path(mesh.directory / "load.jsonl"), seconds=900)
     try:
+        service.start()
+        mesh.load(rps=rps, out=Path(mesh.directory / "load.jsonl"), seconds=1800)
         service.until(lambda status: status.get("phase") == "Idle", "a controller that has looked")
         yield service
         assert service.controller.end() == 0

@@ -9,10 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import pytest
-import tritonclient.grpc as triton
-from tritonclient.utils import InferenceServerException
 
 from rollout_controller.api.meta import Key
 from rollout_controller.api.rollout import Slot
@@ -179,6 +176,10 @@ def test_istio_grpc_counts_by_the_grpc_status(mesh: Mesh, reading: Reading) -> N
 
 def grpc_requests(address: str, authority: str, count: int) -> Counter[str]:
     """Inference requests one after the other; how they ended."""
+    import numpy as np  # noqa: PLC0415  (with gRPC half a second that no other test needs)
+    import tritonclient.grpc as triton  # noqa: PLC0415
+    from tritonclient.utils import InferenceServerException  # noqa: PLC0415
+
     image = triton.InferInput("IMAGE", [1, 3, 32, 32], "FP32")
     image.set_data_from_numpy(np.zeros((1, 3, 32, 32), dtype=np.float32))
     outcomes: Counter[str] = Counter()

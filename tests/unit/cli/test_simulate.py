@@ -29,6 +29,10 @@ def policy(tmp_path: Path) -> str:
     return str(path)
 
 
+ALONE = ("--processes", "1")
+"""A process takes a second to start; what many of them do is asked about once, and in tests/unit/replay."""
+
+
 def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
     try:
         code = main(["simulate", *argv])
@@ -40,7 +44,7 @@ def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
 
 def test_price_and_gain_side_by_side(policy: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     drawn = tmp_path / "out.svg"
-    argv = ("--rps", "20", "--attempts", "3", "--processes", "1", "--harm", "outage", "--harm", "errors=20%,from=100%")
+    argv = ("--rps", "20", "--attempts", "3", *ALONE, "--harm", "outage", "--harm", "errors=20%,from=100%")
     code, out, err = run(capsys, "-f", policy, *argv, "--picture", str(drawn))
     assert code == 0
     lines = out.splitlines()
@@ -69,7 +73,7 @@ REQUESTS = dict.fromkeys(("count", "median_requests", "p95_requests"), "number")
 
 
 def test_json_has_units_in_its_names(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "-f", policy, "--rps", "20", "--attempts", "2", "--harm", "outage", "-o", "json")
+    code, out, _ = run(capsys, "-f", policy, "--rps", "20", "--attempts", "2", *ALONE, "--harm", "outage", "-o", "json")
     assert code == 0
     found = json.loads(out)
     version = {
@@ -106,7 +110,7 @@ def test_a_world_of_a_file_and_options_that_go_before(policy: str, capsys: pytes
 
 
 def test_without_a_harm_the_usual_ones_are_asked_about(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
-    _, out, _ = run(capsys, "-f", policy, "--rps", "20", "--attempts", "1", "-o", "json")
+    _, out, _ = run(capsys, "-f", policy, "--rps", "20", "--attempts", "1", *ALONE, "-o", "json")
     assert [each["name"] for each in json.loads(out)["versions"]] == ["identical version", "errors=5%", "p95=120ms", "outage"]
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from rollout_controller.cluster.codec import quick
 from rollout_controller.cluster.local import LocalStore
 from rollout_controller.cluster.store import ObjectStore
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[ObjectStore]:
-    local = LocalStore(tmp_path / "rollouts.db")
+    local = LocalStore(tmp_path / "rollouts.db", codec=quick())
     yield local
     local.close()
 

@@ -130,13 +130,13 @@ def test_a_fix_asked_for_during_a_rollback_is_tried_next(store: ObjectStore, nam
 # --- events: 0 of 300 rollbacks had one
 
 
-def test_an_event_for_every_one_of_30_rollbacks_at_once(store: ObjectStore, namespace: str) -> None:
+def test_an_event_for_every_one_of_a_dozen_rollbacks_at_once(store: ObjectStore, namespace: str) -> None:
     """With 100 of them, a controller's process does it in tests/cluster/test_peers.py."""
     deaths: list[BaseException] = []
     teller = EventTeller(store, instance="test", clock=lambda: 1.8e9, on_death=lambda _name, error: deaths.append(error))
     teller.start()
     quick = Remembers(store)
-    plays = [playing(quick, namespace, name=f"model-{n:03}", teller=teller) for n in range(30)]
+    plays = [playing(quick, namespace, name=f"model-{n:03}", teller=teller) for n in range(12)]
     for play in plays:
         play.world.rps = 20
         play.ask("5", "run-1")

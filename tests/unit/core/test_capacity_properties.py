@@ -30,7 +30,7 @@ outside = st.one_of(
 )
 scripts = st.lists(st.tuples(outside, st.integers(0, 8)), max_size=15)
 """Deeds, each with the windows that pass after it."""
-fuzz = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+fuzz = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,13 @@ def play(script: list[tuple[tuple[str, Any, Any], int]]) -> tuple[Story, list[Tu
 
 
 @fuzz
-@given(scripts)
-def test_whatever_happens_to_the_pods(script: list[tuple[tuple[str, Any, Any], int]]) -> None:
-    _, turns = play(script)
+@given(scripts, st.booleans())
+def test_whatever_happens_to_the_pods(script: list[tuple[tuple[str, Any, Any], int]], full: bool) -> None:
+    """And every attempt ends."""
+    story, turns = play(script)
+    story.kubelet.nodes = 0 if full else 10
+    story.world.window_s = 30.0
+    story.run_until_rest(limit_s=10_000)
     for turn in turns:
         what_moves_traffic_changes_no_workload(turn)
         a_rollback_waits_for_no_pods(turn)
@@ -154,15 +158,6 @@ def an_image_is_set_only_where_no_traffic_is(turn: Turn) -> None:
         if isinstance(action, SetImage):
             assert turn.weight(action.slot) == 0
             assert turn.plan.status.phase not in ON_TRAFFIC
-
-
-@fuzz
-@given(scripts, st.booleans())
-def test_every_attempt_ends_whatever_pods_do(script: list[tuple[tuple[str, Any, Any], int]], full: bool) -> None:
-    story, _ = play(script)
-    story.kubelet.nodes = 0 if full else 10
-    story.world.window_s = 30.0
-    story.run_until_rest(limit_s=10_000)
 
 
 @given(st.integers(1, 100), st.integers(0, 10_000))

@@ -167,6 +167,7 @@ def test_a_load_that_does_not_help_is_tried_at_ever_longer_intervals() -> None:
     told = story()
     told.world.running["blue"] = None
     told.world.load = lambda _slot, _version: None  # type: ignore[method-assign,assignment]
+    told.world.window_s = 15.0
     told.run(3600)
     assert 12 <= len(loads(told)) <= 20
     assert len(lost(told)) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from rollout_controller.api.names import Raw
 from rollout_controller.api.policy import RolloutPolicy
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.cluster.store import POLICY, ROLLOUT
+from rollout_controller.crd import definitions as making
 from rollout_controller.crd import rules
-from rollout_controller.crd.definitions import definitions, text
+from rollout_controller.crd.definitions import text
 from tests.contract import documents
 
 FOLDER = Path(__file__).parents[3] / "helm" / "rollout-controller" / "crds"
 PLURALS = ("tritonrollouts", "rolloutpolicies")
+definitions = functools.cache(making.definitions)
 
 
 def nodes(schema: Raw, path: str = "") -> Iterator[tuple[str, Raw]]:

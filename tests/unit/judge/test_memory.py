@@ -53,7 +53,7 @@ def views(draw: st.DrawFn) -> StepView:
     return replace(view, retreats=1, left_at=T0 + draw(st.floats(first, started)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(courses(), views())
 def test_a_batch_after_a_restart_decides_as_one_window_at_a_time(
     course: tuple[list[Window], list[Window]], view: StepView
@@ -66,7 +66,7 @@ def test_a_batch_after_a_restart_decides_as_one_window_at_a_time(
     assert (one.state, one.verdicts, one.harm, one.harm_at) == (batch.state, batch.verdicts, batch.harm, batch.harm_at)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(courses(), views())
 def test_what_was_written_goes_on_bit_for_bit(course: tuple[list[Window], list[Window]], view: StepView) -> None:
     kept = written = None
@@ -78,7 +78,7 @@ def test_what_was_written_goes_on_bit_for_bit(course: tuple[list[Window], list[W
     assert json.dumps(written.to_raw()) == json.dumps(kept.to_raw() if kept else None)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(courses(), views(), st.data())
 def test_late_repeated_and_overlapping_windows_change_nothing(
     course: tuple[list[Window], list[Window]], view: StepView, data: st.DataObject

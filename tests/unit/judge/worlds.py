@@ -15,6 +15,8 @@ from rollout_controller.core.observation import Counts, SliReading, Window
 
 T0 = 1_800_000_000.0
 WEIGHTS = (10, 25, 50, 100)
+MANY = 30.0
+"""A binomial count whose standard deviation is more requests than this is normal to within a request or two."""
 
 
 def policy(
@@ -75,11 +77,14 @@ def play(
 
 
 def draw(rng: random.Random, total: int, share: float) -> int:
-    """A binomial count; quick where the share is small (waiting times)."""
+    """A binomial count; quick where the share is small (waiting times) or the count large (normal)."""
     if share <= 0 or total == 0:
         return 0
     if share >= 1:
         return total
+    spread = math.sqrt(total * share * (1 - share))
+    if spread > MANY:
+        return min(max(round(rng.gauss(total * share, spread)), 0), total)
     if share > 0.2:
         return sum(rng.random() < share for _ in range(total))
     hits, at, scale = -1, 0, math.log1p(-share)
