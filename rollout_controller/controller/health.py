@@ -117,20 +117,20 @@ def _handler(registry: CollectorRegistry, checks: Mapping[str, Mapping[str, Chec
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             if path == "/metrics":
-                self._answer(200, exposition.text(registry), exposition.CONTENT_TYPE)
+                self._answer(200, exposition.pieces(registry), exposition.CONTENT_TYPE)
             elif path in checks:
                 problems = _problems(checks[path])
                 text = "".join(f"{name}: {problem}\n" for name, problem in problems.items()) or "ok\n"
-                self._answer(503 if problems else 200, text.encode(), "text/plain; charset=utf-8")
+                self._answer(503 if problems else 200, [text.encode()], "text/plain; charset=utf-8")
             else:
-                self._answer(404, b"here are /metrics, /healthz and /readyz\n", "text/plain; charset=utf-8")
+                self._answer(404, [b"here are /metrics, /healthz and /readyz\n"], "text/plain; charset=utf-8")
 
-        def _answer(self, status: int, body: bytes, content_type: str) -> None:
+        def _answer(self, status: int, body: list[bytes], content_type: str) -> None:
             self.send_response(status)
             self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(sum(map(len, body))))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.writelines(body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
             """Probes come every few seconds: nothing to say."""
