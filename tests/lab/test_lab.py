@@ -19,6 +19,7 @@ from rollout_controller.lab.lab import SLOTS, Lab, LabFailed
 from rollout_controller.lab.processes import probe
 from rollout_controller.lab.tritons import TritonRefused
 from tests.support.traffic import BLUE, GREEN, ask, infer
+from tests.support.world import wait_for
 
 pytestmark = pytest.mark.lab
 
@@ -71,9 +72,8 @@ def test_up_gives_working_servers_and_down_leaves_nothing(directory: Path) -> No
             "metrics": {"port": info.controller_port},
         }
         assert (directory / settings["envoy"]["rds"]).exists()
-        time.sleep(1.5)
-        assert ask(info, "sum(up)") == [5.0]  # envoy twice, two tritons, the GPU exporter; no controller runs
-        assert ask(info, "count(up)") == [6.0]
+        # envoy twice, two tritons, the GPU exporter; no controller runs
+        assert wait_for(lambda: ask(info, "sum(up)") == [5.0] and ask(info, "count(up)") == [6.0], 60)
     finally:
         ended = lab.down()
     assert ended.left == ()
