@@ -24,7 +24,6 @@ from tests.support.world import wait_for
 pytestmark = pytest.mark.lab
 
 UP = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in what a shell runs behind it
     "import sys, time; from pathlib import Path; from rollout_controller.lab.lab import Lab\n"
     "lab = Lab(Path(sys.argv[1]), lambda line: print(line, flush=True))\n"
     "lab.up(detached=sys.argv[2] == 'detached')\n"
@@ -40,9 +39,9 @@ def directory(tmp_path: Path) -> Iterator[Path]:
 
 
 def start(directory: Path, mode: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", UP, str(directory), mode], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    """Ctrl-C ends it from its first instruction on, also where these tests run behind a shell, which ignores it."""
+    argv = ["env", "--default-signal=INT", sys.executable, "-c", UP, str(directory), mode]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def nothing_left(directory: Path, within_s: float) -> bool:
