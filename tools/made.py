@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-def keep(prog: str, about: str, what: str, files: Mapping[Path, str]) -> int:
-    """The command line of those who make `files` (by path, what each must be). 0: they are so, or were written."""
-    parser = argparse.ArgumentParser(prog=prog, description=about)
-    parser.add_argument("--write", action="store_true", help=f"write {what}")
-    write = parser.parse_args().write
+def parser(prog: str, about: str, what: str) -> argparse.ArgumentParser:
+    """The command line of those who make files: with --write they are written, else compared."""
+    made = argparse.ArgumentParser(prog=prog, description=about)
+    made.add_argument("--write", action="store_true", help=f"write {what}")
+    return made
+
+
+def keep(files: Mapping[Path, str], *, write: bool) -> int:
+    """Write `files` (by path, what each must be), or say which differ. 0: they are so, or were written."""
     different = 0
     for path, text in files.items():
         if write:

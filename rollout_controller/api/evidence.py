@@ -6,30 +6,30 @@ was in memory, bit for bit.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from pydantic import Field
 
 from rollout_controller.api.meta import Model
 from rollout_controller.api.quantities import Instant
 
 
-class Tally(Model):
-    """Requests, and how many of them were bad."""
+class Counts(NamedTuple):
+    """Exact event counts: 0 <= bad <= total."""
 
-    total: int = 0
-    """All of them."""
-    bad: int = 0
-    """Bad ones among them."""
+    total: int
+    bad: int
+
+    def __add__(self, other: Counts) -> Counts:  # type: ignore[override]
+        return Counts(self.total + other.total, self.bad + other.bad)
 
 
-class Slower(Model):
+class Slower(NamedTuple):
     """Requests that took longer than a bucket edge beside the SLO's own."""
 
     edge_ms: float
-    """The edge."""
     canary: int
-    """The canary's."""
     stable: int
-    """Stable's."""
 
 
 class PendingWindow(Model):
@@ -39,23 +39,23 @@ class PendingWindow(Model):
     """End of the last of them."""
     seconds: float
     """Their length together."""
-    canary: Tally
-    """The canary's requests in them."""
-    stable: Tally
-    """Stable's requests in them."""
+    canary: Counts
+    """The canary's requests in them, and the bad ones."""
+    stable: Counts
+    """Stable's requests in them, and the bad ones."""
     slower: tuple[Slower, ...] = ()
-    """Slow ones in them, by the edges that are compared."""
+    """By edge that is compared: the edge, slower ones of the canary and of stable."""
 
 
-class StableShare(Model):
-    """Stable's requests of late: each counts less the longer it is ago (half after seven minutes)."""
+class StableShare(NamedTuple):
+    """Stable's requests of late and the bad ones: each counts less the longer it is ago (half after seven minutes).
 
-    edge_ms: float = 0.0
-    """Bad is: slower than this. 0: as the SLO itself says."""
+    Bad is: slower than `edge_ms`; with 0 as the SLO itself says.
+    """
+
+    edge_ms: float
     total: float
-    """Requests."""
     bad: float
-    """Bad ones among them."""
 
 
 class Dispersion(Model):
@@ -69,6 +69,23 @@ class Dispersion(Model):
     """Bad ones among them."""
     squares: float = 0.0
     """Sum over the windows of bad squared / total."""
+    effect: float = 1.0
+    """D: variance of the counts over that of independent requests, as far as that is sure."""
+
+
+class Minutes(Model):
+    """Stable's last minutes with traffic. Counts are requests first, then for each edge the bad ones among them."""
+
+    edges: tuple[float, ...] = ()
+    """Bad is: slower than this. 0: as the SLO itself says."""
+    seconds: float = 0.0
+    """How long the minute is that is not over yet."""
+    now: tuple[int, ...] = ()
+    """Its counts."""
+    counts: tuple[tuple[int, ...], ...] = ()
+    """By count: the whole minutes, oldest first."""
+    variation: tuple[float, ...] = ()
+    """By edge: variance of the bad share of ordinary minutes, beyond that of independent requests, over p (1 - p)."""
 
 
 class ComparedEdge(Model):
@@ -88,15 +105,12 @@ class ComparedEdge(Model):
     """Stable's that were slower than the edge."""
 
 
-class StableBin(Model):
-    """About half a minute in which stable had traffic."""
+class StableBin(NamedTuple):
+    """About half a minute in which stable had traffic: its length, requests, bad ones."""
 
     seconds: float
-    """Its length."""
     total: int
-    """Requests in it."""
     bad: int
-    """Bad ones among them."""
 
 
 class QuestionEvidence(Model):
@@ -148,22 +162,25 @@ class SloEvidence(Model):
     """When that step's weight was first seen on the route."""
     new_step: bool = False
     """Nothing of this step was judged yet."""
-    step_canary: Tally = Tally()
-    """Canary requests that count as evidence of health for this step."""
-    canary: Tally = Tally()
-    """All canary requests of the attempt."""
-    stable: Tally = Tally()
-    """Stable's requests in the same windows."""
+    step_canary: Counts = Counts(0, 0)
+    """Canary requests, and bad ones, that count as evidence of health for this step."""
+    canary: Counts = Counts(0, 0)
+    """All canary requests of the attempt, and the bad ones."""
+    stable: Counts = Counts(0, 0)
+    """Stable's requests in the same windows, and the bad ones."""
     pending: PendingWindow | None = None
     """Windows that wait for more of them."""
     before: Dispersion = Dispersion()
     """Stable before the canary had traffic."""
     recent: tuple[StableShare, ...] = ()
-    """Stable's share of late, as it was before the pending windows: for the SLO itself, then by the edges beside it."""
+    """Stable's requests of late and the bad ones, as they were before the pending windows: for the SLO itself (edge 0), then by
+    the edges beside it."""
     compared: tuple[ComparedEdge, ...] = ()
     """For latency compared with stable: at which edges."""
     stable_bins: tuple[StableBin, ...] = ()
-    """Stable's last five minutes with traffic, oldest first."""
+    """Stable's last five minutes with traffic, oldest first, in bins of half a minute: seconds, requests, bad ones."""
+    minutes: Minutes = Minutes()
+    """Stable's last twenty minutes with traffic."""
     questions: dict[str, QuestionEvidence] = Field(default_factory=dict)
     """Evidence of harm, by question."""
     failures: int = 0
@@ -180,8 +197,8 @@ class SloEvidence(Model):
     """Evidence for a retreat, since the traffic came or came back."""
     lane_step: int | None = None
     """The last step whose start the lane has bet on."""
-    last_stable: tuple[Tally, ...] = ()
-    """Stable's last two windows with traffic."""
+    last_stable: tuple[Counts, ...] = ()
+    """Stable's last two windows with traffic: requests, bad ones."""
 
 
 class Harm(Model):

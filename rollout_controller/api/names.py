@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 GROUP = "rollouts.triton.dev"
 VERSION = "v1alpha1"
@@ -28,9 +27,8 @@ Raw = dict[str, Any]
 """A document as it was read: plain dicts, lists and scalars."""
 
 
-@dataclass(frozen=True, order=True)
-class Key:
-    """Names one object of a kind: namespace and name."""
+class Key(NamedTuple):
+    """Names one object of a kind: namespace and name. A tuple, because every turn makes some and looks dozens of them up."""
 
     namespace: str
     name: str

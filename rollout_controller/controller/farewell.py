@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from rollout_controller.api.meta import Key
 from rollout_controller.api.policy import RolloutPolicy
@@ -20,8 +20,7 @@ LONGEST_S = 30.0
 """Waits between the tries: 2, 4, 8 s and so on up to this; the last one fails about two minutes after the first."""
 
 
-@dataclass(frozen=True)
-class _Known:
+class _Known(NamedTuple):
     """A rollout as the last turn knew it: what is not in the store any more."""
 
     rollout: TritonRollout
@@ -75,7 +74,7 @@ class Farewells:
             except (StoreError, RouteProblem) as error:
                 tried = known.tries + 1
                 if tried < TRIES or due.failed is None:
-                    self._known[key] = replace(known, tries=tried, why_not=str(error))
+                    self._known[key] = known._replace(tries=tried, why_not=str(error))
                     return self._clock() + min(2.0**tried, LONGEST_S)
                 message = due.failed
         self._applier.say(known.rollout, message, route)

@@ -56,10 +56,10 @@ class News:
         kinds = {kind for kinds in self._carrier.wanted.values() for kind in kinds}
         return owing_status(about.key, stored, status, kinds, now)
 
-    def offer(self, about: Reference, status: RolloutStatus) -> None:
+    def offer(self, about: Key, uid: str, status: RolloutStatus) -> None:
         """The store has this status: what it owes may be sent."""
         if self._carrier is not None and status.outbox is not None:
-            self._carrier.offer(about.key, about.uid, status.outbox)
+            self._carrier.offer(about, uid, status.outbox)
 
     def forget(self, key: Key) -> None:
         """The rollout is gone."""

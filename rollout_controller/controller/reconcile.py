@@ -41,7 +41,7 @@ class Witness(Protocol):
 
 @dataclass(frozen=True)
 class Memory:
-    """A rollout as the last turn left it; its status is newer than the stored one by at most 30 s of evidence.
+    """A rollout as the last turn left it; its status is newer than the stored one by some evidence (see `evidence_s`).
 
     `problem`: why its spec is an older one than the document's.
     """
@@ -50,6 +50,18 @@ class Memory:
     rollout: TritonRollout
     status: RolloutStatus
     problem: Reason | None = None
+
+
+EVIDENCE_WRITES_PER_S = 15.0
+"""So many statuses a second are written for their evidence alone, by all attempts together: up to 450 attempts each is written
+every 30 s, 1,000 every 67 s. A write costs as much as three turns, and an API server has other things to do."""
+LONGEST_EVIDENCE_S = 120.0
+"""But no later than this: the windows since then are read again after a restart, and at most ten minutes are asked for."""
+
+
+def evidence_s(attempts: int) -> float:
+    """Seconds between two writes of an attempt's evidence, with so many attempts under way."""
+    return min(attempts / EVIDENCE_WRITES_PER_S, LONGEST_EVIDENCE_S)
 
 
 LOST: Raw = {}
@@ -73,6 +85,7 @@ class Reconciler:
         self._news = news if news is not None else News()
         self._witness, self._clock = witness, clock
         self._memory: dict[Key, Memory] = {}
+        self._in_attempt: set[Key] = set()
         self._farewells = Farewells(applier, observer, clock)
 
     def reconcile(self, key: Key) -> float | None:
@@ -96,7 +109,16 @@ class Reconciler:
         rollout, status = memory.rollout, self._news.settle(key, memory.status)
         sight = self._observer.see(rollout, status)
         now = round(self._clock(), 3)
-        plan = decide(rollout, sight.policy, sight.observation, now, status, brief=True, spec_problem=memory.problem)
+        plan = decide(
+            rollout,
+            sight.policy,
+            sight.observation,
+            now,
+            status,
+            brief=True,
+            spec_problem=memory.problem,
+            evidence_s=evidence_s(len(self._in_attempt)),
+        )
         plan = self._news.owe(rollout, once_more(rollout, plan, now), now)
         self._memory[key] = Memory(LOST, rollout, rollout.status, memory.problem)
         self._farewells.remember(rollout, sight, status)
@@ -113,12 +135,14 @@ class Reconciler:
             version = {"resource_version": written["metadata"]["resourceVersion"]}  # all that a write of the status changes
             rollout = rollout.model_copy(update={"status": plan.status, "metadata": rollout.metadata.model_copy(update=version)})
         self._memory[key] = Memory(written or document, rollout, plan.status, memory.problem)
-        self._news.offer(Reference.to(rollout), plan.status)
+        (self._in_attempt.discard if plan.status.attempt is None else self._in_attempt.add)(key)
+        self._news.offer(key, rollout.metadata.uid, plan.status)
         self._witness.turned(rollout, sight, plan)
         return plan.look_again
 
     def _forget(self, key: Key) -> None:
         self._memory.pop(key, None)
+        self._in_attempt.discard(key)
         self._observer.forget(key)
         self._news.forget(key)
         self._witness.gone(key)
@@ -132,7 +156,7 @@ class Reconciler:
         about, stored = Reference.of(document), stored_status(document)
         status = self._news.owe_status(about, stored, self._news.settle(about.key, status), now)
         self._applier.refuse(document, status, tells)
-        self._news.offer(about, status)
+        self._news.offer(about.key, about.uid, status)
         return now + RESTING_LOOK_S
 
     def _refused(self, key: Key, rollout: TritonRollout, sight: Sight, plan: Plan, error: Exception) -> float:
@@ -147,7 +171,7 @@ class Reconciler:
         with suppress(Refused):  # the status may not be written either: the log has it
             with decisions.context(fresh, instead):
                 self._applier.apply(fresh, sight.observation, instead)
-            self._news.offer(Reference.to(fresh), instead.status)
+            self._news.offer(key, fresh.metadata.uid, instead.status)
         return instead.look_again
 
     def _recall(self, key: Key, document: Raw) -> Memory:

@@ -7,7 +7,8 @@ from typing import NamedTuple, Protocol
 
 from rollout_controller.api.status import Phase, RolloutStatus
 
-Samples = Iterator[tuple[list[str], float]]
+Samples = Iterator[tuple[tuple[str, ...], float]]
+"""Values of the labels, and the number."""
 
 
 class Shown(Protocol):
@@ -32,110 +33,110 @@ class Gauge(NamedTuple):
 
 def _phase(shown: Shown) -> Samples:
     for phase in Phase:
-        yield [phase.value], 1.0 if shown.status.phase is phase else 0.0
+        yield (phase.value,), 1.0 if shown.status.phase is phase else 0.0
 
 
 def _reason(shown: Shown) -> Samples:
     if shown.status.reason is not None:
-        yield [shown.status.reason.code], 1.0
+        yield (shown.status.reason.code,), 1.0
 
 
 def _condition(shown: Shown) -> Samples:
     for condition in shown.status.conditions:
-        yield [condition.type, condition.status], 1.0
+        yield (condition.type, condition.status), 1.0
 
 
 def _slots(shown: Shown) -> Samples:
     for name, slot in shown.status.slots.items():
-        yield [name, slot.role, slot.version or "", shown.workloads.get(name, "")], 1.0
+        yield (name, slot.role, slot.version or "", shown.workloads.get(name, "")), 1.0
 
 
 def _weight(shown: Shown) -> Samples:
     for name, slot in shown.status.slots.items():
         for kind, weight in (("desired", slot.weight.desired), ("observed", slot.weight.observed)):
             if weight is not None:
-                yield [name, slot.role, kind], weight
+                yield (name, slot.role, kind), weight
 
 
 def _step(shown: Shown) -> Samples:
-    yield [], shown.status.attempt.step + 1 if shown.status.attempt else 0
+    yield (), shown.status.attempt.step + 1 if shown.status.attempt else 0
 
 
 def _number(shown: Shown) -> Samples:
-    yield [], shown.status.attempt_count
+    yield (), shown.status.attempt_count
 
 
 def _events(shown: Shown) -> Samples:
     attempt, ended = shown.status.attempt, shown.status.attempts
     started = attempt.started_at if attempt is not None else ended[0].started_at if ended else None
     if started is not None:
-        yield ["Started"], started
+        yield ("Started",), started
     if attempt is not None and attempt.step_started_at is not None:
-        yield ["Step"], attempt.step_started_at
+        yield ("Step",), attempt.step_started_at
     if attempt is not None and attempt.left_at is not None:
-        yield ["Retreated"], attempt.left_at
+        yield ("Retreated",), attempt.left_at
     seen = set()
     for record in ended:  # newest first
         if record.outcome not in seen:
             seen.add(record.outcome)
-            yield [record.outcome], record.traffic_off_at or record.ended_at
+            yield (record.outcome,), record.traffic_off_at or record.ended_at
 
 
 def _value(shown: Shown) -> Samples:
     for verdict in shown.status.verdicts:
         for role, value in (("canary", verdict.value), ("stable", verdict.stable_value)):
             if value is not None:
-                yield [verdict.slo, role], value
+                yield (verdict.slo, role), value
 
 
 def _objective(shown: Shown) -> Samples:
     for verdict in shown.status.verdicts:
-        yield [verdict.slo], verdict.objective
+        yield (verdict.slo,), verdict.objective
 
 
 def _latency_limit(shown: Shown) -> Samples:
     for verdict in shown.status.verdicts:
         if verdict.limit_ms is not None:
-            yield [verdict.slo], verdict.limit_ms / 1000.0
+            yield (verdict.slo,), verdict.limit_ms / 1000.0
 
 
 def _requests(shown: Shown) -> Samples:
     for verdict in shown.status.verdicts:
-        yield [verdict.slo, "canary"], verdict.requests
-        yield [verdict.slo, "stable"], verdict.stable_requests
+        yield (verdict.slo, "canary"), verdict.requests
+        yield (verdict.slo, "stable"), verdict.stable_requests
 
 
 def _bad(shown: Shown) -> Samples:
     for verdict in shown.status.verdicts:
-        yield [verdict.slo, "canary"], verdict.bad
-        yield [verdict.slo, "stable"], verdict.stable_bad
+        yield (verdict.slo, "canary"), verdict.bad
+        yield (verdict.slo, "stable"), verdict.stable_bad
 
 
 def _verdict(shown: Shown) -> Samples:
     for verdict in shown.status.verdicts:
-        yield [verdict.slo, verdict.verdict.value], 1.0
+        yield (verdict.slo, verdict.verdict.value), 1.0
 
 
 def _evidence(shown: Shown) -> Samples:
     for verdict in shown.status.verdicts:
-        yield [verdict.slo], 1.0 / max(verdict.false_alarm, 1e-300)
+        yield (verdict.slo,), 1.0 / max(verdict.false_alarm, 1e-300)
 
 
 def _guard_value(shown: Shown) -> Samples:
     for guard in shown.status.guards:
         for role, value in (("canary", guard.value), ("stable", guard.stable_value)):
             if value is not None:
-                yield [guard.guard, role], value
+                yield (guard.guard, role), value
 
 
 def _guard_limit(shown: Shown) -> Samples:
     for guard in shown.status.guards:
-        yield [guard.guard], guard.limit
+        yield (guard.guard,), guard.limit
 
 
 def _guard_state(shown: Shown) -> Samples:
     for guard in shown.status.guards:
-        yield [guard.guard, guard.state], 1.0
+        yield (guard.guard, guard.state), 1.0
 
 
 GAUGES = (

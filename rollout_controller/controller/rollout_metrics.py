@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from rollout_controller.api.names import Key
 from rollout_controller.api.status import AttemptRecord, Phase, RolloutStatus, VerdictKind
 from rollout_controller.controller.described import Described
+from rollout_controller.controller.exposition import Series, pairs
 from rollout_controller.controller.rollout_gauges import GAUGES, Samples
 
 ROLLBACK_BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0)
@@ -139,35 +140,34 @@ def _count_end(known: _Known, attempt: AttemptRecord) -> None:
         known.rollback.observe(max(0.0, attempt.traffic_off_at - attempt.last_sample_at))
 
 
-Bars = Iterator[tuple[list[str], _Histogram]]
+Bars = Iterator[tuple[tuple[str, ...], _Histogram]]
 
 
 def _attempts(known: _Known) -> Samples:
-    for (outcome, reason), count in known.outcomes.items():
-        yield [outcome, reason], count
+    yield from known.outcomes.items()
 
 
 def _drift(known: _Known) -> Samples:
-    yield [], known.drifts
+    yield (), known.drifts
 
 
 def _retreats(known: _Known) -> Samples:
-    yield [], known.retreats
+    yield (), known.retreats
 
 
 def _unknown(known: _Known) -> Samples:
     for reason, seconds in known.unknown_s.items():
-        yield [reason], seconds
+        yield (reason,), seconds
 
 
 def _rollback(known: _Known) -> Bars:
     if known.rollback is not None:
-        yield [], known.rollback
+        yield (), known.rollback
 
 
 def _duration(known: _Known) -> Bars:
     for outcome, durations in known.durations.items():
-        yield [outcome], durations
+        yield (outcome,), durations
 
 
 _COUNTERS: tuple[tuple[str, str, list[str], Callable[[_Known], Samples]], ...] = (
@@ -192,21 +192,22 @@ def described() -> tuple[Described, ...]:
 
 def _families(rollouts: Sequence[tuple[Key, _Known]]) -> Iterator[Metric]:
     """All metrics of all rollouts, in a fixed order."""
+    shown = [(pairs(WHO, (key.namespace, key.name)), known) for key, known in rollouts]
     for name, text, more, show in GAUGES:
-        gauge = GaugeMetricFamily(name, text, labels=[*WHO, *more])
-        for key, known in rollouts:
+        gauge = Series(name, text, "gauge", more)
+        for who, known in shown:
             for values, value in show(known):
-                gauge.add_metric([key.namespace, key.name, *values], value)
+                gauge.add(who, values, value)
         yield gauge
     for name, text, labels, read in _COUNTERS:
-        counter = CounterMetricFamily(name, text, labels=[*WHO, *labels])
-        for key, known in rollouts:
+        counter = Series(name.removesuffix("_total"), text, "counter", labels)
+        for who, known in shown:
             for values, value in read(known):
-                counter.add_metric([key.namespace, key.name, *values], value)
+                counter.add(who, values, value)
         yield counter
     for name, text, labels, read_bars in _HISTOGRAMS:
-        histogram = HistogramMetricFamily(name, text, labels=[*WHO, *labels])
-        for key, known in rollouts:
+        histogram = Series(name, text, "histogram", labels)
+        for who, known in shown:
             for values, bars in read_bars(known):
-                histogram.add_metric([key.namespace, key.name, *values], bars.buckets(), bars.sum)
+                histogram.add_bars(who, values, bars.buckets(), bars.sum)
         yield histogram

@@ -44,6 +44,7 @@ def decide(
     *,
     brief: bool = False,
     spec_problem: Reason | None = None,
+    evidence_s: float = 0.0,
 ) -> Plan:
     """What to do now.
 
@@ -53,10 +54,12 @@ def decide(
         seen: everything else from outside.
         now: seconds since 1970, to the millisecond.
         status: the status as the last plan left it, when that is newer than the stored one (evidence is written at
-            most every 30 s). None: the stored one.
+            most every 30 s; with more than 450 attempts less often). None: the stored one.
         brief: while nothing is to be done, not even a status to be written, sentences, intervals and conditions stay those
             of `status`: most turns of a controller are of that kind, and nobody reads their words. What is decided is the same.
         spec_problem: why `rollout` still has an older spec than the document: the newer one cannot be used, or not now.
+        evidence_s: the status is not written for its evidence alone sooner than this after the last time: where very many
+            attempts are under way, their statuses must not be all that the store does.
     """
     turn = Turn(
         rollout=rollout,
@@ -66,6 +69,7 @@ def decide(
         now=now,
         status=rollout.status if status is None else status,
         refused=spec_problem or _refused(rollout, policy),
+        evidence_s=evidence_s,
     )
     if brief and turn.status.reason is not None and not refresh_due(turn, turn.status):
         plan = _plan(replace(turn, brief=True))

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from rollout_controller.api.meta import evolve
 from rollout_controller.api.policy import Guard, PolicySpec
 from rollout_controller.api.quantities import format_duration
 from rollout_controller.api.status import GuardReading
 from rollout_controller.core.explain.phase import span
 from rollout_controller.core.observation import GaugeReading, Observation, Unknown
 
+_NOT_READ = Unknown("not-read-yet", "not read yet")
 
-def read_guards(policy: PolicySpec, before: tuple[GuardReading, ...], seen: Observation) -> tuple[GuardReading, ...]:
-    """The guards as they stand now. A gauge that cannot be read is `unknown` and forgets how long it was over."""
+
+def read_guards(
+    policy: PolicySpec, before: tuple[GuardReading, ...], seen: Observation, *, brief: bool = False
+) -> tuple[GuardReading, ...]:
+    """The guards as they stand now. A gauge that cannot be read is `unknown` and forgets how long it was over.
+
+    `brief`: words are kept while a guard's state and limit are what they were.
+    """
     known = {reading.guard: reading for reading in before}
-    not_read = Unknown("not-read-yet", "not read yet")
-    return tuple(_read(guard, known.get(guard.name), seen.gauges.get(guard.name, not_read)) for guard in policy.guards)
+    return tuple(
+        [_read(guard, known.get(guard.name), seen.gauges.get(guard.name, _NOT_READ), brief=brief) for guard in policy.guards]
+    )
 
 
-def _read(guard: Guard, before: GuardReading | None, gauge: GaugeReading | Unknown) -> GuardReading:
+def _read(guard: Guard, before: GuardReading | None, gauge: GaugeReading | Unknown, *, brief: bool) -> GuardReading:
     if isinstance(gauge, Unknown):
         return GuardReading(guard=guard.name, state="unknown", limit=guard.above, sentence=f"{guard.name}: {gauge.sentence}")
     over = gauge.canary > guard.above
     since = (before.over_since if before and before.over_since is not None else gauge.at) if over else None
+    state: Literal["over", "fine"] = "over" if over else "fine"
+    if brief and before is not None and (before.state, before.limit) == (state, guard.above):
+        return evolve(before, value=gauge.canary, stable_value=gauge.stable, over_since=since)
     return GuardReading(
         guard=guard.name,
-        state="over" if over else "fine",
+        state=state,
         value=gauge.canary,
         stable_value=gauge.stable,
         limit=guard.above,

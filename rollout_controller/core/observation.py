@@ -6,7 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from rollout_controller.api.evidence import Counts, Slower
 from rollout_controller.api.meta import Raw
+
+__all__ = [
+    "Counts",
+    "GaugeReading",
+    "Mark",
+    "Observation",
+    "RouteState",
+    "SliReading",
+    "SlotState",
+    "Slower",
+    "Unknown",
+    "Window",
+    "WorkloadState",
+    "counts",
+]
 
 
 @dataclass(frozen=True)
@@ -21,24 +37,6 @@ class Unknown:
     code: str
     sentence: str
     since: float | None = None
-
-
-class Counts(NamedTuple):
-    """Exact event counts: 0 <= bad <= total."""
-
-    total: int
-    bad: int
-
-    def __add__(self, other: Counts) -> Counts:  # type: ignore[override]
-        return Counts(self.total + other.total, self.bad + other.bad)
-
-
-class Slower(NamedTuple):
-    """Requests of a window that took longer than a bucket edge beside the SLO's own."""
-
-    edge_ms: float
-    canary: int
-    stable: int
 
 
 class Window(NamedTuple):

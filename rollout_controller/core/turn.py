@@ -40,6 +40,8 @@ class Turn:
     """Words for people are not made anew: those of `status` are kept (see `decide`)."""
     refused: Reason | None = None
     """Why something that a person wrote (spec, policy, version) cannot be used; None: all of it can."""
+    evidence_s: float = 0.0
+    """The evidence is not written again sooner than this, whatever the policy (see `decide`)."""
 
     @property
     def attempt(self) -> Attempt:
@@ -143,7 +145,7 @@ class Turn:
 
 
 def headline(status: RolloutStatus) -> tuple[object, ...]:
-    """What a person would care about: a change of it is written at once, everything else at most every 30 s.
+    """What a person would care about: a change of it is written at once, everything else by its time.
 
     Conditions follow from phase and reason.
     """
@@ -253,14 +255,15 @@ def _differs(status: RolloutStatus, turn: Turn) -> bool:
     return now != headline(turn.status) or (stored is not turn.status and now != headline(stored))
 
 
-def _refresh_s(policy: PolicySpec | None) -> float:
+def _refresh_s(turn: Turn) -> float:
     """Who watches a step of four seconds wants to see it happen; who watches one of minutes wants few writes."""
-    return REFRESH_S if policy is None else min(max(policy.hold.min / 2, 1.0), REFRESH_S)
+    wanted = REFRESH_S if turn.policy is None else min(max(turn.policy.hold.min / 2, 1.0), REFRESH_S)
+    return max(wanted, turn.evidence_s)
 
 
 def refresh_due(turn: Turn, status: RolloutStatus) -> bool:
     """Whether the evidence of an attempt is to be written again, whatever else there is."""
-    return status.phase not in RESTING and turn.now - (status.judge_written_at or 0.0) >= _refresh_s(turn.policy)
+    return status.phase not in RESTING and turn.now - (status.judge_written_at or 0.0) >= _refresh_s(turn)
 
 
 def finish(turn: Turn, decision: Decision) -> Plan:
@@ -290,7 +293,7 @@ def finish(turn: Turn, decision: Decision) -> Plan:
     )
     write = refresh_due(turn, status) or _differs(status, turn)
     if write:
-        check = turn.now + _refresh_s(turn.policy) if status.phase not in RESTING else None
+        check = turn.now + _refresh_s(turn) if status.phase not in RESTING else None
         status = evolve(status, judge_written_at=turn.now, next_check_at=check)
     moves = (decision.move,) if decision.move else ()
     writes = (WriteStatus(),) if write else ()

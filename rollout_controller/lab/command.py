@@ -12,7 +12,7 @@ from rollout_controller.lab import receiver
 from rollout_controller.lab.golang import BuildFailed
 from rollout_controller.lab.info import Info
 from rollout_controller.lab.lab import Lab, LabFailed
-from rollout_controller.lab.parts import MissingPart
+from rollout_controller.lab.outside import MissingPart
 from rollout_controller.lab.processes import ServerFailed
 from rollout_controller.lab.tritons import TritonRefused
 

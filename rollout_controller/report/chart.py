@@ -175,7 +175,7 @@ def _inside(name: str, run: Sequence[Piece], axis: TimeAxis, top: float) -> Iter
 
 def _panel(panel: Panel, axis: TimeAxis, scale: ValueAxis) -> Iterator[str]:
     yield f'<text x="{LEFT:g}" y="{scale.top - 9:.1f}" class="title">{esc(panel.title)}</text>'
-    x = LEFT + len(panel.title) * 7.2 + 22
+    x = LEFT + len(panel.title) * 7.5 + 22
     for line in panel.lines:
         yield f'<circle cx="{x:.1f}" cy="{scale.top - 13:.1f}" r="4" class="f{line.role}"/>'
         yield f'<text x="{x + 8:.1f}" y="{scale.top - 9:.1f}" class="small">{esc(line.name)}</text>'

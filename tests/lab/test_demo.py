@@ -14,8 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from rollout_controller.lab import procfs
+from rollout_controller.lab import golang, parts, procfs
+from rollout_controller.lab.builds import PROMETHEUS
 from rollout_controller.lab.lab import Lab
+from tests.lab.test_parts import not_left
+from tests.support.watching import soon
 
 pytestmark = pytest.mark.lab
 
@@ -31,9 +34,9 @@ def directory(tmp_path: Path) -> Iterator[Path]:
     Lab(tmp_path / "lab").down()
 
 
-def start(directory: Path) -> subprocess.Popen[str]:
-    argv = [*ROLLOUTS, "demo", "--dir", str(directory)]
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def start(directory: Path, python: str = sys.executable, **env: str) -> subprocess.Popen[str]:
+    argv = [python, *ROLLOUTS[1:], "demo", "--dir", str(directory)]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **env})
 
 
 def nothing_runs(directory: Path) -> bool:
@@ -51,9 +54,11 @@ def test_the_whole_play_in_a_pipe(directory: Path) -> None:
     assert [re.search("promoted|rolled back", "   ".join(row)) is not None for row in rows] == [True] * 4
     assert "there is no GPU here" in out
 
-    said = out.partition("Slack would have shown")[2]
-    assert [word in said for word in ("version 2 is promoted", "rolled back to version 2")] == [True, True]
-    assert said.count("rolled back to version 2") == 3
+    told = out.partition("Slack would have shown")[2]
+    assert [word in told for word in ("version 2 is promoted", "rolled back to version 2")] == [True, True]
+    assert told.count("rolled back to version 2") == 3
+    assert re.search(r"Alertmanager would have told it, too \(\d+ times\)", told)
+    assert "FIRING warning: default/classifier was rolled back" in told
 
     page = (directory / "report.html").read_text()
     assert page.count("<article>") == 4
@@ -83,6 +88,73 @@ def start_and_wait(directory: Path) -> tuple[str, int]:
         process.kill()
     assert process.returncode == 0, out
     return out, process.returncode
+
+
+def with_go(home: Path, *lines: str) -> str:
+    """A Python like the running one, but for the program `go` beside it: the builds take that."""
+    (home / "bin").mkdir(parents=True)
+    (home / "lib").symlink_to(Path(sys.prefix) / "lib")
+    (home / "pyvenv.cfg").write_bytes((Path(sys.prefix) / "pyvenv.cfg").read_bytes())
+    for name in ("python", "python3"):  # Triton looks for the second
+        (home / "bin" / name).symlink_to(Path(sys.executable).resolve())
+    go = home / "bin" / "go"
+    go.write_text("\n".join(("#!/bin/sh", *lines, "")))
+    go.chmod(0o755)
+    return str(home / "bin" / "python")
+
+
+def said(process: subprocess.Popen[str], words: str) -> str:
+    """The line with these words."""
+    assert process.stdout is not None
+    before = []
+    for line in process.stdout:
+        if words in line:
+            return line
+        before.append(line)
+    raise AssertionError(f"it never said {words!r}: {''.join(before)}")
+
+
+@pytest.fixture
+def without_alertmanager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of built servers that has Prometheus only."""
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    built = parts.find_prometheus(print)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    home = golang.home_of(PROMETHEUS)
+    home.mkdir(parents=True)
+    (home / "prometheus").symlink_to(built)
+    return tmp_path
+
+
+def test_ctrl_c_while_alertmanager_is_built_leaves_no_compiler(without_alertmanager: Path, directory: Path) -> None:
+    """Go is played by a script with a child: the compilers."""
+    mark = f"MARK={without_alertmanager}"
+    python = with_go(without_alertmanager / "venv", f"env {mark} sleep 300 &", f"touch {without_alertmanager}/compiling", "wait")
+    process = start(directory, python)
+    try:
+        said(process, "building Alertmanager")
+        soon((without_alertmanager / "compiling").exists)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=CLEAN_UP_S)
+    finally:
+        process.kill()
+    assert process.returncode == 130, out
+    assert not_left(mark)
+    assert nothing_runs(directory)
+
+
+def test_the_demo_goes_on_without_an_alertmanager_that_cannot_be_built(without_alertmanager: Path, directory: Path) -> None:
+    process = start(directory, with_go(without_alertmanager / "venv", "echo 'no such host' >&2", "exit 1"))
+    try:
+        line = said(process, "no Alertmanager in this demo")
+        assert "all else goes on: Go could not build Alertmanager (exit status 1)" in line
+        said(process, "controller is ready")
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=CLEAN_UP_S)
+    finally:
+        process.kill()
+    assert process.returncode == 130, out
+    assert nothing_runs(directory)
 
 
 @pytest.mark.parametrize(

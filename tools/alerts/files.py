@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from tools.alerts.alerts import CONTROLLER, MODELS, ROLLOUTS
-from tools.alerts.model import Alert
+from tools.alerts.model import RUNBOOKS, Alert
 from tools.alerts.recordings import SERVED, TRITON
 
 ROOT = Path(__file__).parents[2]
@@ -38,11 +38,17 @@ def _yaml(document: Any) -> str:
 
 def texts() -> dict[Path, str]:
     """What each file must be."""
-    spec = {"groups": [group.to_raw() for group in GROUPS]}
+    plain, manifest = plain_and_manifest(RUNBOOKS)
+    return {PLAIN: plain, MANIFEST: manifest, CHART: plain, LAB: plain}
+
+
+def plain_and_manifest(runbooks: str) -> tuple[str, str]:
+    """Prometheus' rules file and the operator's PrometheusRule, with links to the pages that are published there."""
+    spec = {"groups": [group.to_raw(runbooks) for group in GROUPS]}
     manifest = {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
         "metadata": {"name": "rollout-controller", "labels": {"app.kubernetes.io/name": "rollout-controller"}},
         "spec": spec,
     }
-    return {PLAIN: _yaml(spec), MANIFEST: _yaml(manifest), CHART: _yaml(spec), LAB: _yaml(spec)}
+    return _yaml(spec), _yaml(manifest)

@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 RUNBOOKS = "https://runbooks.example.com/rollout-controller"
-"""Where docs/runbooks is published; everybody has another place. The chart's monitoring.rules.runbooks goes in its stead."""
+"""In place of where docs/runbooks is published, which the chart's monitoring.rules.runbooks or `tools.alerts --runbooks` says."""
 
 Severity = Literal["critical", "warning", "info"]
+
+
+def page(alert: str, runbooks: str) -> str:
+    """The URL of an alert's page: `runbooks` with {alert} filled in, or where it has no such place, ALERT.md below it."""
+    return runbooks.replace("{alert}", alert) if "{alert}" in runbooks else f"{runbooks.rstrip('/')}/{alert}.md"
 
 
 class Recording(NamedTuple):
@@ -16,7 +21,7 @@ class Recording(NamedTuple):
     record: str
     expr: str
 
-    def to_raw(self) -> dict[str, Any]:
+    def to_raw(self, _runbooks: str) -> dict[str, Any]:
         return {"record": self.record, "expr": self.expr}
 
 
@@ -33,8 +38,8 @@ class Alert(NamedTuple):
     summary: str
     description: str
 
-    def to_raw(self) -> dict[str, Any]:
-        said = {"summary": self.summary, "description": self.description, "runbook_url": f"{RUNBOOKS}/{self.name}.md"}
+    def to_raw(self, runbooks: str) -> dict[str, Any]:
+        said = {"summary": self.summary, "description": self.description, "runbook_url": page(self.name, runbooks)}
         return {
             "alert": self.name,
             "expr": self.expr,
@@ -50,5 +55,5 @@ class Group(NamedTuple):
     name: str
     rules: tuple[Recording | Alert, ...]
 
-    def to_raw(self) -> dict[str, Any]:
-        return {"name": self.name, "rules": [rule.to_raw() for rule in self.rules]}
+    def to_raw(self, runbooks: str) -> dict[str, Any]:
+        return {"name": self.name, "rules": [rule.to_raw(runbooks) for rule in self.rules]}

@@ -56,20 +56,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 /var/run/secrets/rollout-controller/prometheus
 {{- end }}
 
-{{- /* Where the Secret that a target of notifications names is mounted; its file is always called value. */}}
+{{- /* Where the Secret or ConfigMap that a target of notifications names is mounted; its file is always called value. */}}
 {{- define "rollout-controller.secretFolder" -}}
 /var/run/secrets/rollout-controller/{{ . }}
 {{- end }}
 
-{{- /* notifications as the controller reads them: in place of each ...Secret the ...File that it is mounted as. */}}
+{{- /* notifications as the controller reads them: in place of each ...Secret and ...ConfigMap the ...File that it is mounted as. */}}
 {{- define "rollout-controller.notifications" -}}
 {{- $told := dict }}
 {{- range $target, $settings := .Values.notifications }}
 {{- $read := dict }}
 {{- range $name, $value := $settings }}
-{{- if hasSuffix "Secret" $name }}
-{{- $folder := printf "%s-%s" $target (trimSuffix "Secret" $name) }}
-{{- $_ := set $read (printf "%sFile" (trimSuffix "Secret" $name)) (printf "%s/value" (include "rollout-controller.secretFolder" $folder)) }}
+{{- if regexMatch "(Secret|ConfigMap)$" $name }}
+{{- $file := regexReplaceAll "(Secret|ConfigMap)$" $name "" }}
+{{- $folder := printf "%s-%s" $target $file }}
+{{- $_ := set $read (printf "%sFile" $file) (printf "%s/value" (include "rollout-controller.secretFolder" $folder)) }}
 {{- else if $value }}
 {{- $_ := set $read $name $value }}
 {{- end }}

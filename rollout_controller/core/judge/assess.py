@@ -17,7 +17,7 @@ from rollout_controller.api.status import Verdict
 from rollout_controller.core.judge import lane
 from rollout_controller.core.judge.mixture import log_add
 from rollout_controller.core.judge.slo import SloJudge
-from rollout_controller.core.judge.step import StepView
+from rollout_controller.core.judge.step import StepView, place
 from rollout_controller.core.judge.terms import terms_of
 from rollout_controller.core.judge.verdicts import verdict_on
 from rollout_controller.core.observation import SliReading, Window
@@ -121,10 +121,11 @@ def _judged(judges: list[SloJudge], readings: Mapping[str, SliReading], step: St
     windows.sort(key=lambda pair: (pair[0].end, pair[0].start))  # stable: SLOs in the policy's order
     for window, judge in windows:
         if judge.is_new(window):
-            if (at := judge.close(window, step)) is not None:
+            where = place(window, step)
+            if (at := judge.close(window, where, step)) is not None:
                 yield at
             lane_before = judge.lane
-            at = judge.take(window, step, alarmed=watch.memory.fired is not None)
+            at = judge.take(window, where, step, alarmed=watch.memory.fired is not None)
             watch.look(judge, window, lane_before)
             if at is not None:
                 yield at

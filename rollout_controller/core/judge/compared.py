@@ -33,15 +33,15 @@ def remember(recent: Shares, seconds: float, stable: Counts, slower: Sequence[Sl
     if stable.total == 0:
         return recent
     fade = exp(-seconds / _MEMORY_S)
-    bad: dict[float, int] = {OWN: stable.bad, **{each.edge_ms: each.stable for each in slower}}
-    known = {each.edge_ms: each for each in recent if each.edge_ms in bad}
-    return tuple([_faded(known.get(edge), edge, fade, stable.total, count) for edge, count in bad.items()])
+    known = {each.edge_ms: each for each in recent}
+    now = [(OWN, stable.bad), *[(each.edge_ms, each.stable) for each in slower]]
+    return tuple([_faded(known.get(edge), edge, fade, stable.total, bad) for edge, bad in now])
 
 
 def _faded(before: StableShare | None, edge_ms: float, fade: float, total: int, bad: int) -> StableShare:
     if before is None:
-        return StableShare(edge_ms=edge_ms, total=float(total), bad=float(bad))
-    return evolve(before, total=round(before.total * fade + total, 3), bad=round(before.bad * fade + bad, 3))
+        return StableShare(edge_ms, float(total), float(bad))
+    return StableShare(edge_ms, round(before.total * fade + total, 3), round(before.bad * fade + bad, 3))
 
 
 def share(of_late: StableShare | None, prior: float) -> float:
@@ -57,9 +57,9 @@ def choose(recent: Shares) -> tuple[ComparedEdge, ...]:
     return tuple(ComparedEdge(edge_ms=fit[i][1], share=round(SHARES[i] / whole, 6)) for i in range(len(fit)))
 
 
-def fits(of_late: StableShare | None) -> bool:
+def fits(of_late: StableShare) -> bool:
     """Whether stable's share of late at an edge is one at which a comparison says something."""
-    return of_late is not None and of_late.total > 0 and _FEWEST <= of_late.bad / of_late.total <= _MOST
+    return of_late.total > 0 and _FEWEST <= of_late.bad / of_late.total <= _MOST
 
 
 def at_edges(canary: Counts, stable: Counts, slower: Sequence[Slower]) -> ArmsByEdge:

@@ -23,13 +23,14 @@ def remember(before: Dispersion, counts: Counts) -> Dispersion:
     """Add a window; those without traffic say nothing."""
     if counts.total == 0:
         return before
-    return evolve(
+    grown = evolve(
         before,
         windows=before.windows + 1,
         total=before.total + counts.total,
         bad=before.bad + counts.bad,
         squares=round(before.squares + counts.bad * counts.bad / counts.total, 9),
     )
+    return evolve(grown, effect=design_effect(grown))
 
 
 def design_effect(before: Dispersion) -> float:

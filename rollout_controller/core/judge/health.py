@@ -25,7 +25,8 @@ def tolerable(objective: float, budget: float, next_weight: int) -> float:
 
 def log_health(counts: Counts, p_tol: float, design_effect: float = 1.0) -> float:
     """Logarithm of S. If H0 is true, S ever reaches 1/beta with probability beta at most."""
-    return _log_mean([line[0] for line in _lines(counts, 0.0, p_tol, design_effect)])
+    total, bad = counts
+    return _log_mean([(bad * of_bad + (total - bad) * of_good) / design_effect for of_bad, of_good in _log_ratios(p_tol)])
 
 
 def requests_needed(counts: Counts, share: float, p_tol: float, *, log_beta: float, design_effect: float = 1.0) -> int | None:

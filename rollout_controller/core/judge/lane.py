@@ -16,14 +16,15 @@ Its exponential has a mean of at most 1 under H0, for binomial counts too, since
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import exp, log
 from typing import NamedTuple
 
-from rollout_controller.api.evidence import Alarm, Lane, QuestionEvidence, Tally
+from rollout_controller.api.evidence import Alarm, Counts, Lane, QuestionEvidence
 from rollout_controller.core.judge import mixture
 from rollout_controller.core.judge.questions import PRIORS, THETAS, log_ratios
 from rollout_controller.core.judge.step import StepView
-from rollout_controller.core.observation import Counts, Window
+from rollout_controller.core.observation import Window
 
 FACTOR = {"errors": 3.0, "latency": 6.0}
 """By kind of SLO: so many times the objective is the harm that is looked for."""
@@ -64,20 +65,25 @@ class Look(NamedTuple):
 
 def grow(bound: float, before: QuestionEvidence | None, look: Look, step: StepView) -> QuestionEvidence:
     """Take in one window; None: the first since the traffic came, or came back."""
-    before = before or mixture.LANE.none_spent()
-    ratios = (*(_NOTHING if look.guarded else _alone(bound, look.canary)), *_beside(bound, look.canary, look.stable))
+    before, effect = before or mixture.LANE.none_spent(), look.effect
+    ratios = [*(_NOTHING if look.guarded else _alone(bound, look.canary)), *_beside(bound, look.canary, look.stable)]
     return mixture.grow(
         before,
-        [min(ratio / look.effect, _CAP) for ratio in ratios],
+        [ratio / effect if ratio < _CAP * effect else _CAP for ratio in ratios],
         _PRIORS,
         start=mixture.start_mass(before, new_step=look.new_step, steps=max(look.step_count, 2), masses=mixture.LANE),
         spread=mixture.spread_mass(before, look.seconds, step.planned_s, mixture.LANE),
     )
 
 
+@lru_cache(maxsize=256)
+def _picked(bound: float) -> tuple[tuple[float, float], ...]:
+    return log_ratios(bound)[_PICKED]
+
+
 def _alone(bound: float, canary: Counts) -> Sequence[float]:
     bad, good = canary.bad, canary.total - canary.bad
-    return [bad * of_bad + good * of_good for of_bad, of_good in log_ratios(bound)[_PICKED]]
+    return [bad * of_bad + good * of_good for of_bad, of_good in _picked(bound)]
 
 
 def _beside(bound: float, canary: Counts, stable: Counts) -> Sequence[float]:
@@ -85,14 +91,13 @@ def _beside(bound: float, canary: Counts, stable: Counts) -> Sequence[float]:
         return _NOTHING
     allowed, all_bad = bound * canary.total, canary.bad + stable.bad
     rho = _RATIO * canary.total / (_RATIO * canary.total + stable.total)
-    ratios = []
-    for theta, log_theta in _THETAS:
-        g = 1 + rho * (theta - 1)
-        ratios.append(canary.bad * log_theta - all_bad * log(g) - allowed * (theta / g - 1))
-    return ratios
+    bad = canary.bad
+    return [
+        bad * log_theta - all_bad * log(g := 1 + rho * (theta - 1)) - allowed * (theta / g - 1) for theta, log_theta in _THETAS
+    ]
 
 
-def misses(last: Sequence[Tally], objective: float) -> bool:
+def misses(last: Sequence[Counts], objective: float) -> bool:
     """Whether stable misses the objective over its last or its last two windows with traffic."""
     for count in (1, 2):
         total, bad = sum(t.total for t in last[-count:]), sum(t.bad for t in last[-count:])

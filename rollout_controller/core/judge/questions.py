@@ -37,7 +37,9 @@ class Arms(NamedTuple):
     share: float
     """Stable's bad share of late: from earlier windows only."""
     effect: float = 1.0
-    """D: so many requests are bad together."""
+    """D of the canary's counts: so many requests are bad together."""
+    stable_effect: float = 1.0
+    """D of stable's."""
     floor: float = 0.0
     """The canary may be this bad, whatever the objective."""
 
@@ -69,12 +71,12 @@ class AbsoluteQuestion:
     needs_good_stable: bool = True
 
     def log_likelihoods(self, arms: Arms) -> Sequence[float]:
-        total, bad = arms.canary
-        ratios = []
+        (total, bad), effect = arms.canary, arms.effect
         p0 = max(self.objective, arms.floor)
+        ratios = []
         for p1, (of_bad, of_good) in zip(alternatives(p0), log_ratios(p0), strict=True):
-            counted = min(bad, _plausible(total, p1, arms.effect))
-            ratios.append(counted * of_bad + (total - counted) * of_good)
+            counted = bad if bad <= total * p1 else min(bad, _plausible(total, p1, effect))
+            ratios.append((counted * of_bad + (total - counted) * of_good) / effect)
         return ratios
 
 
@@ -95,37 +97,39 @@ class RelativeQuestion:
     needs_good_stable: bool = False
 
     def log_likelihoods(self, arms: Arms) -> Sequence[float]:
-        (n_c, all_bad_c), (n_s, bad_s), share, effect, _ = arms
+        (n_c, bad), (n_s, bad_s), share, effect, stable_effect, _ = arms
         base = self.ratio * share + self.margin
         if n_c == 0 or n_s == 0 or base >= _TOO_BAD:
             return _NOTHING
-        good_s = n_s - bad_s
+        known_c, known_s = n_c / effect, n_s / stable_effect
         odds, p_s, found = base / (1 - base), share, []
         for theta in THETAS:
             q_c = theta * odds / (1 + theta * odds)
-            p_s, p_c, q_s = self._nearest(n_c, n_s, q_c, share, p_s)
-            bad_c = min(all_bad_c, _plausible(n_c, q_c, effect))
-            found.append(
-                bad_c * log(q_c / p_c)
-                + (n_c - bad_c) * log((1 - q_c) / (1 - p_c))
-                + bad_s * log(q_s / p_s)
-                + good_s * log((1 - q_s) / (1 - p_s))
-            )
+            p_s, p_c, q_s = self._nearest(known_c, known_s, q_c, share, p_s)
+            bad_c = bad if bad <= n_c * q_c else min(bad, _plausible(n_c, q_c, effect))
+            of_canary = bad_c * log(q_c / p_c) + (n_c - bad_c) * log((1 - q_c) / (1 - p_c))
+            of_stable = bad_s * log(q_s / p_s) + (n_s - bad_s) * log((1 - q_s) / (1 - p_s))
+            found.append(of_canary / effect + of_stable / stable_effect)
         return found
 
-    def _nearest(self, n_c: int, n_s: int, q_c: float, share: float, guess: float) -> tuple[float, float, float]:
+    def _nearest(self, n_c: float, n_s: float, q_c: float, share: float, guess: float) -> tuple[float, float, float]:
         """(p_s, p_c, q_s): about the nearest point to (q_c, share), and the q_s that it is exactly the nearest to."""
-        low, high, p_s = share, (q_c - self.margin) / self.ratio, guess
+        ratio, margin, known = self.ratio, self.margin, self.ratio * n_c / n_s
+        at_c = q_c - margin
+        low, high, p_s = share, at_c / ratio, guess
         for _ in range(_SEARCH):
-            p_c = self.ratio * p_s + self.margin
-            g_c = (q_c - p_c) / (p_c * (1 - p_c))
-            variance = p_s * (1 - p_s)
-            q_s = p_s - self.ratio * n_c / n_s * g_c * variance
-            if abs(q_s - share) < _NEAR * share:
+            p_c = ratio * p_s + margin
+            variance, variance_c = p_s * (1 - p_s), p_c * (1 - p_c)
+            q_s = p_s - known * (q_c - p_c) / variance_c * variance
+            off = q_s - share
+            if -_NEAR * share < off < _NEAR * share:
                 return p_s, p_c, q_s
-            low, high = (p_s, high) if q_s < share else (low, p_s)
-            pull_c, pull_s = n_c * self.ratio / (p_c * (1 - p_c)), n_s / variance
-            p_s = (pull_c * (q_c - self.margin) + pull_s * share) / (pull_c * self.ratio + pull_s)
+            if off < 0:
+                low = p_s
+            else:
+                high = p_s
+            pull = known * variance / variance_c
+            p_s = (pull * at_c + share) / (pull * ratio + 1)
             if not low < p_s < high:
                 p_s = (low + high) / 2
         return share, q_c, share

@@ -7,12 +7,12 @@ window of the step on; W <- min((W + pi) exp(l), limit), and too few are complet
 from __future__ import annotations
 
 from functools import lru_cache
-from math import exp, inf, log, log1p
+from math import exp, log, log1p
 
 from rollout_controller.api.evidence import Routing
 from rollout_controller.api.meta import evolve
 from rollout_controller.core.explain.numbers import count, percent
-from rollout_controller.core.judge.mixture import log_add
+from rollout_controller.core.judge import mixture
 from rollout_controller.core.judge.step import StepView
 from rollout_controller.core.observation import Unknown, Window
 
@@ -35,16 +35,11 @@ def remember(memory: Routing, window: Window, step: StepView) -> Routing:
         return memory
     if memory.step != step.step or memory.weight != step.weight:
         memory = Routing(step=step.step, weight=step.weight)
-    start = log(memory.left * _STARTS)
-    before = memory.log_weights or (-inf,) * len(_SHARES)
     canary, stable = window.canary.total, window.stable.total
-    logs = [
-        round(min(log_add(weight, start) + canary * of_canary + stable * of_stable, _LIMIT), 6)
-        for weight, (of_canary, of_stable) in zip(before, _log_ratios(step.weight), strict=True)
-    ]
+    ratios = [canary * of_canary + stable * of_stable for of_canary, of_stable in _log_ratios(step.weight)]
     return evolve(
         memory,
-        log_weights=tuple(logs),
+        log_weights=mixture.grown(memory.log_weights, memory.left * _STARTS, ratios, _LIMIT),
         left=round(memory.left * (1 - _STARTS), 12),
         canary=memory.canary + window.canary.total,
         stable=memory.stable + window.stable.total,

@@ -8,29 +8,70 @@ when the weight changes is judged as it is. Latency windows that start within `g
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
-from rollout_controller.api.evidence import ComparedEdge, QuestionEvidence, SloEvidence, Tally
+from rollout_controller.api.evidence import (
+    ComparedEdge,
+    Counts,
+    Dispersion,
+    Minutes,
+    PendingWindow,
+    QuestionEvidence,
+    Routing,
+    SloEvidence,
+    Slower,
+)
 from rollout_controller.api.meta import evolve
-from rollout_controller.core.judge import compared, dispersion, lane, mixture, routing, stable, thresholds
-from rollout_controller.core.judge.compared import ArmsByEdge
-from rollout_controller.core.judge.pending import Pending, from_memory, joined, to_memory
-from rollout_controller.core.judge.questions import GRID, PRIORS, Arms
-from rollout_controller.core.judge.step import Place, StepView, place
+from rollout_controller.core.judge import compared, dispersion, lane, mixture, routing, stable, thresholds, variation
+from rollout_controller.core.judge.compared import Shares
+from rollout_controller.core.judge.facts import Facts
+from rollout_controller.core.judge.pending import joined
+from rollout_controller.core.judge.questions import GRID, PRIORS
+from rollout_controller.core.judge.stable import Bins
+from rollout_controller.core.judge.step import Place, StepView
 from rollout_controller.core.judge.terms import Asked, SloTerms
-from rollout_controller.core.observation import Counts, Window
+from rollout_controller.core.observation import Window
 
 _NO_EVIDENCE = (0.0,) * GRID
-_NO_REQUESTS = Tally()
+_REMEMBERED = tuple(SloEvidence.model_fields)
+_MINUTE_S = 60.0
 _BESIDE_LAST, _LARGEST_FLOOR = 3.0, 0.6
 """With all traffic on the canary, how much worse than stable's last share, while that missed the objective, is harm."""
 
 
 class SloJudge:
-    """A working copy of one SLO's evidence; `evidence()` gives it back as a value."""
+    """A working copy of one SLO's evidence, whose fields are the judge's own; `evidence()` gives it back as a value."""
+
+    window_end: float | None
+    unusable_since: float | None
+    step: int | None
+    step_started_at: float | None
+    new_step: bool
+    step_canary: Counts
+    canary: Counts
+    stable: Counts
+    pending: PendingWindow | None
+    before: Dispersion
+    minutes: Minutes
+    recent: Shares
+    compared: tuple[ComparedEdge, ...]
+    stable_bins: Bins
+    questions: dict[str, QuestionEvidence]
+    failures: int
+    fine: bool
+    entry: int
+    reentered: bool
+    routing: Routing
+    lane: QuestionEvidence | None
+    lane_step: int | None
+    last_stable: tuple[Counts, ...]
 
     def __init__(self, terms: SloTerms, memory: SloEvidence | None) -> None:
         self.terms = terms
-        self._load(self._about_the_same(memory))
+        self._memory = self._about_the_same(memory)
+        self._share_over: tuple[Bins, float | None] | None = None
+        vars(self).update(vars(self._memory))
+        self.questions = {asked.question.name: self._known(asked) for asked in terms.asked}
 
     def _about_the_same(self, memory: SloEvidence | None) -> SloEvidence:
         """The memory if it answers the question that the policy asks now; else a fresh one, at the same place in time."""
@@ -39,79 +80,32 @@ class SloJudge:
             return memory
         return SloEvidence(objective=objective, limit_s=limit_s, window_end=memory.window_end if memory else None)
 
-    def _load(self, memory: SloEvidence) -> None:
-        self._memory = memory
-        self.window_end = memory.window_end
-        self.unusable_since = memory.unusable_since
-        self.step = memory.step
-        self.step_started_at = memory.step_started_at
-        self.step_canary = _counts(memory.step_canary)
-        self.canary = _counts(memory.canary)
-        self.stable = _counts(memory.stable)
-        self.pending = from_memory(memory.pending)
-        self.stable_bins = memory.stable_bins
-        self.before = memory.before
-        self._dispersion = dispersion.design_effect(memory.before)
-        self._share_over: tuple[stable.Bins, float | None] | None = None
-        self.recent = memory.recent
-        self.compared = memory.compared
-        self.answers = {asked.question.name: self._answer(memory, asked) for asked in self.terms.asked}
-        self.new_step = memory.new_step
-        self.failures, self.fine = memory.failures, memory.fine
-        self.entry, self.reentered = memory.entry, memory.reentered
-        self.routing = memory.routing
-        self.lane, self.lane_step, self.last_stable = memory.lane, memory.lane_step, memory.last_stable
-
-    def _answer(self, memory: SloEvidence, asked: Asked) -> QuestionEvidence:
+    def _known(self, asked: Asked) -> QuestionEvidence:
         """The evidence so far; none that is not about the alternatives of now (another version of this program wrote it)."""
-        known = memory.questions.get(asked.question.name)
-        fits = known is not None and len(known.log_weights) in {0, len(self._priors(asked))}
+        known = self._memory.questions.get(asked.question.name)
+        size = GRID * len(self.compared) if self._at_edges(asked) else GRID
+        fits = known is not None and len(known.log_weights) in {0, size}
         return known if known is not None and fits else mixture.SLOW.none_spent()
 
     def evidence(self) -> SloEvidence:
         """What must be remembered."""
-        before = self._memory
-        return evolve(
-            before,
-            window_end=self.window_end,
-            unusable_since=self.unusable_since,
-            step=self.step,
-            step_started_at=self.step_started_at,
-            new_step=self.new_step,
-            step_canary=_tally(self.step_canary, before.step_canary),
-            canary=_tally(self.canary, before.canary),
-            stable=_tally(self.stable, before.stable),
-            pending=to_memory(self.pending),
-            before=self.before,
-            recent=self.recent,
-            compared=self.compared,
-            stable_bins=self.stable_bins,
-            questions=self.answers,
-            failures=self.failures,
-            fine=self.fine,
-            entry=self.entry,
-            reentered=self.reentered,
-            routing=self.routing,
-            lane=self.lane,
-            lane_step=self.lane_step,
-            last_stable=self.last_stable,
-        )
+        mine = vars(self)
+        return evolve(self._memory, **{name: mine[name] for name in _REMEMBERED})
 
     def is_new(self, window: Window) -> bool:
         """Whether nothing of the window was taken in before: late, repeated and overlapping ones are not."""
         return self.window_end is None or window.start >= self.window_end
 
-    def close(self, window: Window, step: StepView) -> float | None:
-        """Judge what is pending if `window` is not at the same weight; the end of what was judged."""
+    def close(self, window: Window, where: Place, step: StepView) -> float | None:
+        """Judge what is pending if `window`, which lies `where`, is not at the same weight; the end of what was judged."""
         if self.pending is None or not _usable(window):
             return None
-        where = place(window, step)
         same = self.step == step.step and self.entry == step.retreats
         if where is Place.EARLIER_STEP or (where is Place.THIS_STEP and same):
             return None
         return self._judge_pending(step)
 
-    def take(self, window: Window, step: StepView, *, alarmed: bool = False) -> float | None:
+    def take(self, window: Window, where: Place, step: StepView, *, alarmed: bool = False) -> float | None:
         """Take in a new window, for which `close` was called; the end of what was judged, if anything.
 
         `alarmed`: the lane has said already that users must go, and looks no more.
@@ -123,33 +117,33 @@ class SloJudge:
         self.unusable_since = None
         seconds = round(window.end - window.start, 3)
         self.stable_bins = stable.remember(self.stable_bins, seconds, window.stable)
+        slower = compared.usable(window.slower, window.canary, window.stable)
+        self.minutes = variation.remember(self.minutes, seconds, window.stable, slower)
         if step.retreat and window.stable.total:
-            self.last_stable = (*self.last_stable[-1:], _tally(window.stable, _NO_REQUESTS))
-        where = place(window, step)
+            self.last_stable = (*self.last_stable[-1:], window.stable)
         if where in (Place.BEFORE, Place.AWAY):
             if where is Place.BEFORE:
                 self.before = dispersion.remember(self.before, window.stable)
-                self._dispersion = dispersion.design_effect(self.before)
-            self._remember(seconds, window)
+            self._remember(seconds, window.stable, slower)
             return None
         self.canary, self.stable = self.canary + window.canary, self.stable + window.stable
         if where is Place.ACROSS:
-            self._remember(seconds, window)
+            self._remember(seconds, window.stable, slower)
             return None
         self._enter_step(where, step)
         if where is Place.THIS_STEP and self.terms.hanging:
             self.routing = routing.remember(self.routing, window, step)
         grace_end = self.grace_end()
         if grace_end is not None and window.start < grace_end:
-            self._remember(seconds, window)
+            self._remember(seconds, window.stable, slower)
             return None
         if lane.is_open(step) and not alarmed and (where is Place.THIS_STEP or step.left_at is None):
             self._look(window, seconds, step)
         self.step_canary += window.canary
-        self.pending = joined(self.pending, window, seconds)
+        self.pending = joined(self.pending, window, seconds, slower)
         return self._judge_pending(step) if self._is_whole(self.pending) else None
 
-    def _is_whole(self, pending: Pending) -> bool:
+    def _is_whole(self, pending: PendingWindow) -> bool:
         """Whether it is long enough. Without a request of the canary there is nothing to judge: its time goes to the next."""
         return pending.seconds >= self.terms.joined and (pending.canary.total > 0 or self.terms.failures is not None)
 
@@ -163,21 +157,20 @@ class SloJudge:
             seconds,
             guarded=guarded,
             new_step=self.lane_step != self.step,
-            effect=max(step.design_effect, self._dispersion),
+            effect=max(step.design_effect, self.before.effect),
             step_count=self.terms.step_count,
         )
         self.lane = lane.grow(max(self.terms.lane_bound, floor), self.lane, look, step)
         self.lane_step = self.step
 
-    def _remember(self, seconds: float, window: Window | Pending) -> None:
-        if self.terms.ratio is None:
-            return
-        slower = compared.usable(window.slower, window.canary, window.stable)
-        self.recent = compared.remember(self.recent, seconds, window.stable, slower)
+    def _remember(self, seconds: float, counts: Counts, slower: Sequence[Slower]) -> None:
+        """Stable's shares of late, where it is compared with."""
+        if self.terms.ratio is not None:
+            self.recent = compared.remember(self.recent, seconds, counts, slower)
 
     def log_parts(self) -> list[float]:
         """Ln (w_m M_m) of each question."""
-        return [asked.log_weight + self.answers[asked.question.name].log_e for asked in self.terms.asked]
+        return [asked.log_weight + self.questions[asked.question.name].log_e for asked in self.terms.asked]
 
     @property
     def over(self) -> bool:
@@ -187,21 +180,28 @@ class SloJudge:
     @property
     def blamed(self) -> Asked:
         """The question with the largest w_m M_m ever."""
-        return max(self.terms.asked, key=lambda asked: asked.log_weight + self.answers[asked.question.name].max_log_e)
+        return max(self.terms.asked, key=lambda asked: asked.log_weight + self.questions[asked.question.name].max_log_e)
 
     @property
     def max_log_part(self) -> float:
         """The largest ln (w_m M_m) so far."""
-        return max([asked.log_weight + self.answers[asked.question.name].max_log_e for asked in self.terms.asked])
+        return max([asked.log_weight + self.questions[asked.question.name].max_log_e for asked in self.terms.asked])
 
     @property
     def log_e(self) -> float:
         """The present ln M_m of the question with the most evidence of harm."""
-        return max([answer.log_e for answer in self.answers.values()])
+        return max([each.log_e for each in self.questions.values()])
+
+    def health_effect(self, step: StepView) -> float:
+        """What evidence of health for this step is divided by."""
+        since = self.step_started_at or 0.0
+        seconds = max((self.window_end or since) - since, _MINUTE_S)
+        varies = variation.effect(variation.at(self.minutes, compared.OWN), self.step_canary.total, seconds)
+        return max(self.effect(step), varies)
 
     def effect(self, step: StepView) -> float:
         """Design effect of the SLO's counts."""
-        return max(step.design_effect, min(self._dispersion, self.terms.largest_effect))
+        return max(step.design_effect, min(self.before.effect, self.terms.largest_effect))
 
     def grace_end(self) -> float | None:
         """Until when windows that start are no evidence; None without grace. Errors count at once."""
@@ -244,22 +244,23 @@ class SloJudge:
         if self.terms.failures is not None:
             threshold = thresholds.after(self.failures, pending, self.terms)
             self.failures, self.fine = threshold, threshold == 0 if pending.canary.total else self.fine
-            self._remember(pending.seconds, pending)
+            self._remember(pending.seconds, pending.stable, pending.slower)
             return pending.end
-        arms = compared.at_edges(pending.canary, pending.stable, pending.slower)
-        (guarded, floor), effect = self._common_cause(step), self.effect(step)
+        by_edge = compared.at_edges(pending.canary, pending.stable, pending.slower)
+        facts = Facts(pending, by_edge, self.recent, self.minutes, self.effect(step), self.terms.objective)
+        guarded, floor = self._common_cause(step)
         seconds = min(pending.seconds, self.terms.longest)
         if self.terms.ratio is not None and self.terms.kind == "latency" and not self.compared:
             self.compared = compared.choose(self.recent)
         for asked in self.terms.asked:
-            before, cap = self.answers[asked.question.name], asked.speed * seconds
+            before, cap = self.questions[asked.question.name], asked.speed * seconds
             priors = self._priors(asked)
             if not priors:
                 continue
             if guarded and asked.question.needs_good_stable:
                 cap = 0.0  # good requests still speak for the canary; evidence that only stood still would be kept too long
-            increments = [min(ratio / effect, cap) for ratio in self._ratios(asked, pending, arms, effect, floor)]
-            self.answers[asked.question.name] = mixture.grow(
+            increments = [min(ratio, cap) for ratio in self._ratios(asked, facts, floor)]
+            self.questions[asked.question.name] = mixture.grow(
                 before,
                 increments,
                 priors,
@@ -267,14 +268,14 @@ class SloJudge:
                 spread=mixture.spread_mass(before, pending.seconds, step.planned_s),
             )
         self.new_step = self.reentered = False
-        self.compared = compared.counted(self.compared, arms)
-        self._remember(pending.seconds, pending)
+        self.compared = compared.counted(self.compared, by_edge)
+        self._remember(pending.seconds, pending.stable, pending.slower)
         return pending.end
 
     def worst_edge(self) -> ComparedEdge | None:
         """For latency compared with stable: the edge with the most evidence of harm, when it is not the SLO's own."""
         asked = self.blamed
-        weights = self.answers[asked.question.name].log_weights
+        weights = self.questions[asked.question.name].log_weights
         if not self._at_edges(asked) or not weights:
             return None
         most = max(range(len(self.compared)), key=lambda i: max(weights[i * GRID : (i + 1) * GRID]))
@@ -287,31 +288,23 @@ class SloJudge:
         """Shares of the bet on each alternative; none while nothing says at which edges to compare."""
         if not self._at_edges(asked):
             return PRIORS
-        return tuple([edge.share * prior for edge in self.compared for prior in PRIORS])
+        return _over_edges(tuple([edge.share for edge in self.compared]))
 
-    def _ratios(self, asked: Asked, pending: Pending, arms: ArmsByEdge, effect: float, floor: float) -> Sequence[float]:
+    def _ratios(self, asked: Asked, facts: Facts, floor: float) -> Sequence[float]:
         """Log likelihood ratios of all alternatives, edge after edge."""
-        prior, known = self.terms.objective, {each.edge_ms: each for each in self.recent}
         if not self._at_edges(asked):
-            share = compared.share(known.get(compared.OWN), prior)
-            return asked.question.log_likelihoods(Arms(pending.canary, pending.stable, share, effect, floor))
+            return asked.question.log_likelihoods(facts.own(floor))
         ratios: list[float] = []
         for edge in self.compared:
-            of_late = known.get(edge.edge_ms)
-            if edge.edge_ms in arms and compared.fits(of_late):
-                ratios += asked.question.log_likelihoods(Arms(*arms[edge.edge_ms], compared.share(of_late, prior), effect))
-            else:
-                ratios += _NO_EVIDENCE
+            arms = facts.at(edge.edge_ms)
+            ratios += _NO_EVIDENCE if arms is None else asked.question.log_likelihoods(arms)
         return ratios
+
+
+@lru_cache(maxsize=64)
+def _over_edges(shares: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple([share * prior for share in shares for prior in PRIORS])
 
 
 def _usable(window: Window) -> bool:
     return window.end > window.start and all(0 <= c.bad <= c.total for c in (window.canary, window.stable))
-
-
-def _counts(tally: Tally) -> Counts:
-    return Counts(tally.total, tally.bad)
-
-
-def _tally(counts: Counts, before: Tally) -> Tally:
-    return evolve(before, total=counts.total, bad=counts.bad)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rollout_controller.api.evidence import StableBin
-from rollout_controller.api.meta import evolve
 from rollout_controller.core.observation import Counts
 
 _BIN_S = 30.0
-_HORIZONS_S = (60.0, 300.0)
+_SHORT_S, _LONG_S = 60.0, 300.0
 _MIN_BAD = 3
 
 Bins = tuple[StableBin, ...]
@@ -21,9 +20,9 @@ def remember(bins: Bins, seconds: float, counts: Counts) -> Bins:
         return bins
     if bins and bins[-1].seconds < _BIN_S:
         last = bins[-1]
-        grown = evolve(last, seconds=round(last.seconds + seconds, 3), total=last.total + counts.total, bad=last.bad + counts.bad)
+        grown = StableBin(round(last.seconds + seconds, 3), last.total + counts.total, last.bad + counts.bad)
         return (*bins[:-1], grown)
-    return (*_newest(bins, _HORIZONS_S[-1]), StableBin(seconds=seconds, total=counts.total, bad=counts.bad))
+    return (*_newest(bins, _LONG_S), StableBin(seconds, counts.total, counts.bad))
 
 
 def share_over(bins: Bins, objective: float) -> float | None:
@@ -31,14 +30,16 @@ def share_over(bins: Bins, objective: float) -> float | None:
 
     Fewer than 3 bad requests say nothing. The horizons are met to half a minute.
     """
-    covered, total, bad, horizons = 0.0, 0, 0, list(_HORIZONS_S)
-    for newest in reversed(bins):
-        covered, total, bad = covered + newest.seconds, total + newest.total, bad + newest.bad
-        while horizons and covered >= horizons[0]:
-            horizons.pop(0)
+    covered, total, bad, is_short = 0.0, 0, 0, True
+    for seconds, requests, bad_ones in reversed(bins):
+        covered, total, bad = covered + seconds, total + requests, bad + bad_ones
+        if is_short and covered >= _SHORT_S:
+            is_short = False
             if _misses(total, bad, objective):
-                return bad / total
-    return bad / total if horizons and _misses(total, bad, objective) else None
+                break
+        if covered >= _LONG_S:
+            break
+    return bad / total if _misses(total, bad, objective) else None
 
 
 def _misses(total: int, bad: int, objective: float) -> bool:

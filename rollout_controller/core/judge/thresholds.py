@@ -5,11 +5,11 @@ For people who want it simple; what it costs is in docs/judge.md. Windows, bad d
 
 from __future__ import annotations
 
-from rollout_controller.core.judge.pending import Pending
+from rollout_controller.api.evidence import PendingWindow
 from rollout_controller.core.judge.terms import MARGIN, SloTerms
 
 
-def after(failures: int, window: Pending, terms: SloTerms) -> int:
+def after(failures: int, window: PendingWindow, terms: SloTerms) -> int:
     """Windows in a row over the objective, or compared with stable clearly over stable; one without requests says nothing."""
     canary, stable = window.canary, window.stable
     if canary.total == 0:

@@ -43,9 +43,9 @@ def verdict_on(
     if problem is not None:
         verdict = _numbers(judge, state, VerdictKind.UNKNOWN, unknown=problem.code, said=said)
         return verdict if said else evolve(verdict, sentence=sentences.unknown(verdict, problem))
-    effect = judge.effect(step)
     if judge.terms.failures is not None:
         return _by_threshold(judge, step, state, said=said)
+    effect = judge.health_effect(step)
     log_beta = log(policy.judge.false_promotion)
     p_tol = health.tolerable(judge.terms.objective, health.BUDGET[judge.terms.kind], step.next_weight)
     seen = _of_this_step(judge, step)

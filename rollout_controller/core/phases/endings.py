@@ -102,7 +102,8 @@ def refuse_command(turn: Turn, why: str) -> Turn:
 
 def at(turn: Turn, status: RolloutStatus) -> Turn:
     """The same turn with a newer status."""
-    return Turn(turn.rollout, turn.policy, turn.policy_problem, turn.seen, turn.now, status, refused=turn.refused)
+    same = (turn.rollout, turn.policy, turn.policy_problem, turn.seen, turn.now)
+    return Turn(*same, status, turn.brief, turn.refused, turn.evidence_s)
 
 
 def route_weights(turn: Turn) -> dict[str, int] | None:

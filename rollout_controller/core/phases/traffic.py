@@ -156,7 +156,9 @@ def _judged(turn: Turn) -> tuple[Turn, Verdict | None]:
         status,
         judge=assessment.state,
         verdicts=assessment.verdicts,
-        guards=read_guards(turn.policy, status.guards, turn.seen) if attempt.first_traffic_at is not None else (),
+        guards=read_guards(turn.policy, status.guards, turn.seen, brief=turn.brief)
+        if attempt.first_traffic_at is not None
+        else (),
         attempt=evolve(attempt, last_sample_at=assessment.harm_at or newest or attempt.last_sample_at),
     )
     return at(turn, status), assessment.harm
@@ -212,16 +214,19 @@ def _go_on(turn: Turn) -> Decision:
         return _step_done(turn, step, unproven=undecided is not None)
     if lasted >= maximum:
         return _out_of_time(turn, step, requests, over, undecided)
+    ends = turn.now - lasted + maximum
+    next_change = turn.now - lasted + minimum if lasted < minimum else ends
+    look_again = min(turn.now + TRAFFIC_LOOK_S, next_change, ends)
+    if turn.brief and turn.status.reason is not None and turn.status.reason.code == Code.WAITING:
+        return Decision(turn.status, turn.status.reason, look_again)
     missing = (over and over.sentence.removeprefix("Holding: ").rstrip(".")) or (
         undecided and f"{undecided.slo}: {undecided.sentence.rstrip('.')}"
     )
     if missing is None and few:
         missing = f"{policy.min_requests(step) - requests:,} more requests"
     missing = missing or f"the step's time: {explain.span(minimum - lasted)} more"
-    ends = turn.now - lasted + maximum
     reason = explain.waiting(missing, ends, "a probe proves nothing" if step.probe else _then_words(policy))
-    next_change = turn.now - lasted + minimum if lasted < minimum else ends
-    return Decision(turn.status, reason, min(turn.now + TRAFFIC_LOOK_S, next_change, ends))
+    return Decision(turn.status, reason, look_again)
 
 
 def _then_words(policy: PolicySpec) -> str:

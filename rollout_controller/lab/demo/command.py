@@ -27,14 +27,13 @@ from rollout_controller.lab.demo.stage import Stage, StageFailed, documents, ver
 from rollout_controller.lab.demo.view import GPU_NOTE, view
 from rollout_controller.lab.golang import BuildFailed
 from rollout_controller.lab.lab import LabFailed
-from rollout_controller.lab.parts import MissingPart
+from rollout_controller.lab.outside import MissingPart
 from rollout_controller.lab.processes import ServerFailed
 from rollout_controller.lab.traffic import Log, Traffic
 from rollout_controller.lab.tritons import TritonRefused
 from rollout_controller.report.chart import svg
 from rollout_controller.report.page import html
 
-NO_ALERTS = "Alertmanager is not on this machine; `make lab` builds it once, and the demo has its alerts from then on."
 RPS = 150.0
 NAME = "classifier"
 FINE, FAILED, INTERRUPTED = 0, 1, 130
@@ -115,7 +114,7 @@ def _play(stage: Stage, args: argparse.Namespace) -> int:
     _say("\n  Slack would have shown (docs/notifications.md):")
     for text in told:
         _say("\n" + "\n".join(f"    {line}" for line in text.splitlines()))
-    _say("\n  " + (f"Alertmanager would have told it, too ({len(alerts)} times), for example:" if alerts else NO_ALERTS))
+    _say("\n  " + _about_alerts(stage.no_alerts, len(alerts)))
     for text in alerts[:1]:
         _say("\n" + "\n".join(f"    {line}" for line in text.splitlines()))
     named = ", ".join(f"{name} {version}".strip() for name, version in servers.items())
@@ -125,6 +124,14 @@ def _play(stage: Stage, args: argparse.Namespace) -> int:
     for sentence in (*wrong, *missing):
         _note(f"error: {sentence}")
     return FAILED if wrong or missing else FINE
+
+
+def _about_alerts(missing: str, count: int) -> str:
+    if missing:
+        return f"There was no Alertmanager: {missing}. `make lab` makes it, however long that takes, or says why not."
+    if not count:
+        return "Alertmanager had nothing to tell yet."
+    return f"Alertmanager would have told it, too ({count} times), for example:"
 
 
 def _record(stage: Stage, store: LocalStore, policy: str) -> Record:

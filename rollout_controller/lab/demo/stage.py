@@ -43,8 +43,9 @@ class Stage:
     def __init__(self, directory: Path, say: Say, *, keep: bool) -> None:
         self.directory = directory.resolve()
         self._say, self._keep = say, keep
-        self.has_alerts = parts.has_alertmanager()  # to build one would make the first demo too long
-        self._lab = Lab(self.directory, say, with_receiver=True, with_alerts=self.has_alerts)
+        self.no_alerts = ""
+        """Why there is no Alertmanager; empty: there is one."""
+        self._lab = Lab(self.directory, say, with_receiver=True)
         self._controller: Running | None = None
 
     @property
@@ -59,6 +60,10 @@ class Stage:
         """Sweep what an earlier demo left, and put everything up. Raises StageFailed and what Lab.up raises."""
         texts = documents()
         self._sweep()
+        self.no_alerts = parts.make_with_alertmanager(self._say)
+        if self.no_alerts:
+            self._say(f"no Alertmanager in this demo, all else goes on: {self.no_alerts}")
+        self._lab = Lab(self.directory, self._say, with_receiver=True, with_alerts=not self.no_alerts)
         info = self._lab.up(detached=self._keep)
         self._say(f"rollouts apply -f {' '.join(DOCUMENTS)}")
         self._command("apply", "-f", *(str(ROOT / name) for name in texts))
@@ -83,7 +88,7 @@ class Stage:
 
     def alerts(self) -> list[str]:
         """What Alertmanager would have told Slack, once there is something, or after ANSWER_TIMEOUT_S."""
-        return self._heard(receiver.alerts, 1 if self.has_alerts else 0)
+        return self._heard(receiver.alerts, 0 if self.no_alerts else 1)
 
     def _heard(self, read: Callable[[Path], list[str]], count: int) -> list[str]:
         ends = time.monotonic() + ANSWER_TIMEOUT_S

@@ -263,6 +263,9 @@ def test_the_lease_is_the_one_that_may_be_written() -> None:
 
 # --- values ----------------------------------------------------------------------------------------------------------
 
+CA = {"name": "company-ca", "key": "ca.crt"}
+GRAFANA = {"url": "https://grafana.example.com", "tokenSecret": {"name": "rollout-grafana", "key": "token"}}
+
 
 def test_what_has_no_default_is_asked_for() -> None:
     with helm_python.Chart.load(CHART) as chart, pytest.raises(helm_python.HelmValuesError) as caught:
@@ -291,6 +294,22 @@ def test_what_has_no_default_is_asked_for() -> None:
         (
             {"notifications": {"slack": {"tokenSecret": {"name": "x", "key": "y"}}}},
             "at '/notifications/slack': properties 'channel' required, if 'tokenSecret' exists",
+        ),
+        (
+            {"notifications": {"alertmanager": {"caConfigMap": {"name": "x", "key": "y"}}}},
+            "at '/notifications/alertmanager': properties 'url' required, if 'caConfigMap' exists",
+        ),
+        (
+            {"notifications": {"webhook": {"url": "https://x", "caSecret": {"name": "x", "key": "y"}, "caConfigMap": CA}}},
+            "at '/notifications/webhook': 'not' failed",
+        ),
+        (
+            {"notifications": {"slack": {"caSecret": CA}}},
+            "at '/notifications/slack': 'anyOf' failed",
+        ),
+        (
+            {"notifications": {"grafana": {**GRAFANA, "caConfigMap": {"name": "company-ca"}}}},
+            "at '/notifications/grafana/caConfigMap': missing property 'key'",
         ),
         ({"notifications": {"slack": {"webhookFile": "/x"}}}, "additional properties 'webhookFile' not allowed"),
         ({"triton": {"url": "http://triton:8000"}}, "at '/triton/url': 'http://triton:8000' does not match pattern"),

@@ -59,6 +59,33 @@ def test_secrets_of_notifications_are_mounted_where_the_controller_reads_them(tm
     assert config.notifications.slack.kinds == ("RolledBack",)
 
 
+CA = {"name": "company-ca", "key": "ca.crt"}
+TARGETS: Raw = {
+    "slack": {"webhookSecret": {"name": "rollout-slack", "key": "url"}},
+    "webhook": {"url": "https://hooks.example.com/rollouts"},
+    "alertmanager": {"url": "https://alertmanager.monitoring:9093"},
+    "grafana": {"url": "https://grafana.example.com", "tokenSecret": {"name": "rollout-grafana", "key": "token"}},
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    ("value", "volume"),
+    [
+        ("caSecret", {"secret": {"secretName": "company-ca", "items": [{"key": "ca.crt", "path": "value"}]}}),
+        ("caConfigMap", {"configMap": {"name": "company-ca", "items": [{"key": "ca.crt", "path": "value"}]}}),
+    ],
+)
+def test_each_target_may_have_an_authority_of_its_own(tmp_path: Path, target: str, value: str, volume: Raw) -> None:
+    values = {"notifications": {target: {**TARGETS[target], value: CA}}}
+    file = getattr(loaded(tmp_path, values).notifications, target).ca_file
+    pod = one(render(values), "Deployment")["spec"]["template"]["spec"]
+    (mount,) = (mount for mount in pod["containers"][0]["volumeMounts"] if mount["mountPath"] == str(file.parent))
+    assert mount["readOnly"] is True
+    assert [mounted for mounted in pod["volumes"] if mounted["name"] == mount["name"]] == [{"name": mount["name"], **volume}]
+    assert file.name == "value"
+
+
 def test_the_values_of_the_page_about_notifications_are_taken(tmp_path: Path) -> None:
     page = (CHART.parents[1] / "docs" / "notifications.md").read_text()
     written, values = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import helm_python
+import pytest
 import yaml
 
 from rollout_controller.api.names import Raw
-from tests.support.chart import one, render
+from tests.support.chart import CHART, needed, one, render
 from tests.unit.chart.test_chart import kinds
-from tools.alerts.files import PLAIN
+from tools.alerts.files import ALERTS, PLAIN
 from tools.alerts.model import RUNBOOKS
 from tools.dashboards.boards import BOARDS, texts
 
@@ -57,5 +59,23 @@ def test_the_operator_gets_the_rules_with_links_to_your_runbooks() -> None:
     assert rule["metadata"]["labels"].items() >= STACK.items()
     text = PLAIN.read_text().replace(RUNBOOKS, "https://wiki.example.com/runbooks")
     assert rule["spec"] == yaml.safe_load(text)
+    elsewhere = one(
+        render({"monitoring": {"rules": {**asked, "runbooks": "https://x.example.com/$1/{alert}?v"}}}), "PrometheusRule"
+    )
+    links = [
+        rule["annotations"]["runbook_url"] for group in elsewhere["spec"]["groups"] for rule in group["rules"] if "alert" in rule
+    ]
+    assert links == [f"https://x.example.com/$1/{alert.name}?v" for alert in ALERTS]
     as_it_comes = one(render({"monitoring": {"rules": {"enabled": True}}}), "PrometheusRule")
     assert as_it_comes["spec"] == yaml.safe_load(PLAIN.read_text())
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [({"enabled": True}, True), ({"enabled": True, "runbooks": "https://wiki.example.com/runbooks"}, False), ({}, False)],
+)
+def test_who_installs_the_rules_is_told_that_their_links_lead_nowhere(rules: Raw, said: bool) -> None:
+    with helm_python.Chart.load(CHART) as chart:
+        files = chart.render({**needed(), "monitoring": {"rules": rules}}, name="x", namespace="y")
+    (notes,) = (text for path, text in files.items() if path.endswith("NOTES.txt"))
+    assert ("set monitoring.rules.runbooks" in notes) is said

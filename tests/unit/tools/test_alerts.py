@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +15,7 @@ from rollout_controller.controller import metrics_page
 from tests.support.promql import selectors
 from tests.unit.tools.test_dashboards import OURS, TARGET, metric_of
 from tools.alerts.files import ALERTS, CHART, GROUPS, MANIFEST, PLAIN, ROOT, texts
-from tools.alerts.model import Alert, Recording
+from tools.alerts.model import RUNBOOKS, Alert, Recording
 
 RECORDED = {rule.record for group in GROUPS for rule in group.rules if isinstance(rule, Recording)}
 FOREIGN = {
@@ -66,7 +69,7 @@ def test_names_are_their_own_and_recordings_are_called_as_they_should_be() -> No
 
 @pytest.mark.parametrize("alert", ALERTS, ids=by_name)
 def test_an_alert_says_whom_and_what_it_is_about_and_links_to_its_page(alert: Alert) -> None:
-    said = alert.to_raw()["annotations"]
+    said = alert.to_raw(RUNBOOKS)["annotations"]
     assert len(said["summary"]) < 140, "it is a headline"
     if not alert.expr.startswith("absent("):
         assert "{{ $labels." in said["summary"]
@@ -75,6 +78,39 @@ def test_an_alert_says_whom_and_what_it_is_about_and_links_to_its_page(alert: Al
     page = (PAGES / f"{alert.name}.md").read_text()
     assert page.startswith(f"# {alert.name}\n\n{alert.severity}\n")
     assert re.findall(r"^## (.*)$", page, re.MULTILINE) == ["What it means", "First look", "What to do"]
+
+
+def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "tools.alerts", *map(str, words)]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(
+    ("runbooks", "link"),
+    [
+        ("https://wiki.example.com/runbooks/", "https://wiki.example.com/runbooks/RolloutStuck.md"),
+        ("https://wiki.example.com/{alert}.html", "https://wiki.example.com/RolloutStuck.html"),
+    ],
+)
+def test_anybody_can_have_the_rules_with_links_to_a_place_of_their_own(tmp_path: Path, runbooks: str, link: str) -> None:
+    assert command("--runbooks", runbooks, "--to", tmp_path).returncode == 0
+    plain, manifest = (yaml.safe_load((tmp_path / path.name).read_text()) for path in (PLAIN, MANIFEST))
+    assert manifest["spec"] == plain
+    links = {rule["annotations"]["runbook_url"] for group in plain["groups"] for rule in group["rules"] if "alert" in rule}
+    assert len(links) == len(ALERTS)
+    assert link in links
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--runbooks", "https://wiki.example.com"), "--runbooks URL and --to DIR go together"),
+        (("--runbooks", "wiki", "--to", "x"), "--runbooks: 'wiki' is not a URL; http:// or https://"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(words: tuple[str, ...], said: str) -> None:
+    done = command(*words)
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
 
 
 def test_there_is_no_page_and_no_test_without_an_alert() -> None:

@@ -1,0 +1,77 @@
+"""How much a version's bad share varies from minute to minute when nothing much happens, learned from stable.
+
+Error rates and latencies that go up and down with load, neighbours or kinds of requests say nothing about a version. Here v is
+their variance over p (1 - p): the counts of an arm with n requests a minute vary 1 + v n times as much as those of independent
+requests, and evidence is divided by that, for each arm by its own n. Minutes, because what goes up and down does so for a while:
+windows of seconds look alike.
+
+The worst quarter of the minutes is left out. An incident of stable must not make the judge blind, and bursts are what the speed
+limit is for. What is left varies 0.535 times as much (a normal distribution without its upper quarter).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+from operator import add
+
+from rollout_controller.api.evidence import Minutes
+from rollout_controller.api.meta import evolve
+from rollout_controller.core.judge.compared import OWN
+from rollout_controller.core.observation import Counts, Slower
+
+_MINUTE_S = 57.0
+"""A minute, less what timers may be early."""
+_KEPT = 20
+"""Minutes."""
+_FEWEST = 6
+_LEFT_OUT = 4
+"""One in so many."""
+_TRUNCATED = 0.535
+_SURE = 4.0
+"""Standard deviations over the variance of independent requests, for each set of minutes that is looked at: there are many."""
+
+
+def remember(minutes: Minutes, seconds: float, stable: Counts, slower: Sequence[Slower]) -> Minutes:
+    """With one more window of stable; windows without its traffic say nothing.
+
+    Without the same edges as before it begins anew.
+    """
+    if stable.total == 0:
+        return minutes
+    edges = (OWN, *[each.edge_ms for each in slower])
+    counts = (stable.total, stable.bad, *[each.stable for each in slower])
+    if minutes.edges != edges:
+        return Minutes(edges=edges, seconds=seconds, now=counts, counts=((),) * len(counts), variation=(0.0,) * len(edges))
+    if minutes.seconds < _MINUTE_S:
+        return evolve(minutes, seconds=round(minutes.seconds + seconds, 3), now=tuple(map(add, minutes.now, counts)))
+    rows = tuple([(*row[1 - _KEPT :], count) for row, count in zip(minutes.counts, minutes.now, strict=True)])
+    return evolve(
+        minutes, seconds=seconds, now=counts, counts=rows, variation=tuple([of_ordinary(rows[0], bad) for bad in rows[1:]])
+    )
+
+
+def of_ordinary(totals: Sequence[int], bads: Sequence[int]) -> float:
+    """V of the minutes without the worst quarter; 0 where nothing, or nothing for sure, says that it is more."""
+    if len(totals) < _FEWEST:
+        return 0.0
+    rising = sorted(range(len(totals)), key=lambda i: bads[i] / totals[i])
+    kept = rising[: len(rising) - len(rising) // _LEFT_OUT]
+    total, bad = sum([totals[i] for i in kept]), sum([bads[i] for i in kept])
+    if not 0 < bad < total:
+        return 0.0
+    share, free = bad / total, len(kept) - 1
+    chi2 = (sum([bads[i] * bads[i] / totals[i] for i in kept]) - bad * share) / (share * (1 - share)) / _TRUNCATED
+    if chi2 <= free + _SURE * sqrt(free * (2 + len(kept) / bad)):
+        return 0.0
+    return round((chi2 / free - 1) * len(kept) / total, 9)
+
+
+def at(minutes: Minutes, edge_ms: float) -> float:
+    """V at an edge; 0 if nothing is known of it."""
+    return minutes.variation[minutes.edges.index(edge_ms)] if edge_ms in minutes.edges else 0.0
+
+
+def effect(variation: float, requests: int, seconds: float) -> float:
+    """What evidence of so many requests in so long a time is divided by."""
+    return 1 + variation * requests * 60 / max(seconds, 1.0)
