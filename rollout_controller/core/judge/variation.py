@@ -20,6 +20,7 @@ from rollout_controller.api.meta import evolve
 from rollout_controller.core.judge.compared import OWN
 from rollout_controller.core.observation import Counts, Slower
 
+_ONLY_OWN: tuple[float, ...] = (OWN,)
 _MINUTE_S = 57.0
 """A minute, less what timers may be early."""
 _KEPT = 20
@@ -39,8 +40,10 @@ def remember(minutes: Minutes, seconds: float, stable: Counts, slower: Sequence[
     """
     if stable.total == 0:
         return minutes
-    edges = (OWN, *[each.edge_ms for each in slower])
-    counts = (stable.total, stable.bad, *[each.stable for each in slower])
+    edges, counts = _ONLY_OWN, tuple(stable)
+    if slower:
+        edges = (OWN, *[each.edge_ms for each in slower])
+        counts = (*counts, *[each.stable for each in slower])
     if minutes.edges != edges:
         return Minutes(edges=edges, seconds=seconds, now=counts, counts=((),) * len(counts), variation=(0.0,) * len(edges))
     if minutes.seconds < _MINUTE_S:
@@ -69,6 +72,8 @@ def of_ordinary(totals: Sequence[int], bads: Sequence[int]) -> float:
 
 def at(minutes: Minutes, edge_ms: float) -> float:
     """V at an edge; 0 if nothing is known of it."""
+    if edge_ms == OWN:
+        return minutes.variation[0] if minutes.variation else 0.0
     return minutes.variation[minutes.edges.index(edge_ms)] if edge_ms in minutes.edges else 0.0
 
 
