@@ -31,6 +31,8 @@ _LEFT_OUT = 4
 _TRUNCATED = 0.535
 _SURE = 4.0
 """Standard deviations over the variance of independent requests, for each set of minutes that is looked at: there are many."""
+_WORTH_A_LOOK = 1.5
+"""The same for all minutes together: without as much there is nothing to be sorted out."""
 
 
 def remember(minutes: Minutes, seconds: float, stable: Counts, slower: Sequence[Slower]) -> Minutes:
@@ -56,18 +58,24 @@ def remember(minutes: Minutes, seconds: float, stable: Counts, slower: Sequence[
 
 def of_ordinary(totals: Sequence[int], bads: Sequence[int]) -> float:
     """V of the minutes without the worst quarter; 0 where nothing, or nothing for sure, says that it is more."""
-    if len(totals) < _FEWEST:
+    if len(totals) < _FEWEST or _beyond_chance(totals, bads, 1.0, _WORTH_A_LOOK) == 0:
         return 0.0
     rising = sorted(range(len(totals)), key=lambda i: bads[i] / totals[i])
     kept = rising[: len(rising) - len(rising) // _LEFT_OUT]
-    total, bad = sum([totals[i] for i in kept]), sum([bads[i] for i in kept])
+    return _beyond_chance([totals[i] for i in kept], [bads[i] for i in kept], _TRUNCATED, _SURE)
+
+
+def _beyond_chance(totals: Sequence[int], bads: Sequence[int], truncated: float, sure: float) -> float:
+    """V by Pearson's chi squared; 0 if it is within `sure` standard deviations of what independent requests give."""
+    total, bad, free = sum(totals), sum(bads), len(totals) - 1
     if not 0 < bad < total:
         return 0.0
-    share, free = bad / total, len(kept) - 1
-    chi2 = (sum([bads[i] * bads[i] / totals[i] for i in kept]) - bad * share) / (share * (1 - share)) / _TRUNCATED
-    if chi2 <= free + _SURE * sqrt(free * (2 + len(kept) / bad)):
+    share = bad / total
+    squares = sum([count * count / of for count, of in zip(bads, totals, strict=True)])
+    chi2 = (squares - bad * share) / (share * (1 - share) * truncated)
+    if chi2 <= free + sure * sqrt(free * (2 + len(totals) / bad)):
         return 0.0
-    return round((chi2 / free - 1) * len(kept) / total, 9)
+    return round((chi2 / free - 1) * len(totals) / total, 9)
 
 
 def at(minutes: Minutes, edge_ms: float) -> float:
