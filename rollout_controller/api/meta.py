@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 T = TypeVar("T", bound="Model")
+_new, _set = object.__new__, object.__setattr__
 
 
 _NOT_NOTED: set[str] = set()
@@ -94,11 +95,11 @@ def evolve(model: T, **changes: Any) -> T:
     As pydantic's `model_copy(update=changes)`, in a quarter of its time and without a set of its own of the fields that were
     given (nobody asks for those): every turn makes a dozen of them.
     """
-    copied = object.__new__(type(model))
-    object.__setattr__(copied, "__dict__", {**model.__dict__, **changes})
-    object.__setattr__(copied, "__pydantic_fields_set__", model.__pydantic_fields_set__)
-    object.__setattr__(copied, "__pydantic_extra__", None)
-    object.__setattr__(copied, "__pydantic_private__", None)
+    copied = _new(type(model))
+    _set(copied, "__dict__", model.__dict__ | changes)
+    _set(copied, "__pydantic_fields_set__", model.__pydantic_fields_set__)
+    _set(copied, "__pydantic_extra__", None)
+    _set(copied, "__pydantic_private__", None)
     return copied
 
 

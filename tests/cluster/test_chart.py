@@ -22,7 +22,7 @@ from tests.support.chart import CHART, NAME, Installed, install_chart, make_name
 
 pytestmark = pytest.mark.cluster
 
-READY_S = 90.0
+READY_S = 180.0
 GROUP = "/apis/rollouts.triton.dev/v1alpha1"
 ROUTES = "/apis/networking.istio.io/v1"
 FORBIDDEN = 403

@@ -304,7 +304,7 @@ def test_a_wait_outlives_a_restart_of_the_api_server(cluster: Shell, kube: Kube)
         assert "Progressing" in waiting.stdout.readline()
         kube.restart_apiserver()
         cluster.set_status(phase="Succeeded", reason={"code": "Promoted", "sentence": "Version 2 has all traffic."})
-        out, err = waiting.communicate(timeout=90)
+        out, err = waiting.communicate(timeout=180)
     assert (waiting.returncode, out.splitlines()[-1].split()[3]) == (0, "Succeeded"), err
     assert "trying again for 60 s" in err
 

@@ -45,7 +45,7 @@ def until_progressing(process: subprocess.Popen[str]) -> None:
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Its exit code, and the phase in its last line."""
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=240)
     return process.returncode, out.splitlines()[-1].split()[3]
 
 

@@ -49,7 +49,7 @@ def deployment(name: str, replicas: int) -> Document:
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec}
 
 
-def wait_for(check: Callable[[], Any], timeout_s: float = 60.0) -> Any:
+def wait_for(check: Callable[[], Any], timeout_s: float = 120.0) -> Any:
     """What `check` returned once it was true. Fails after the time."""
     deadline = time.monotonic() + timeout_s
     while not (found := check()):

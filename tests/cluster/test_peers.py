@@ -25,7 +25,7 @@ from tests.unit.triton.wire_triton import serve
 pytestmark = pytest.mark.cluster
 
 JSON_PATCH = "application/json-patch+json"
-SOON_S = 60.0
+SOON_S = 180.0
 REST_S = 10.0
 WINDOW_S = 2.0
 """New data wakes an attempt this often."""
@@ -247,7 +247,7 @@ def test_a_hundred_rollbacks_at_once_each_with_its_event_and_then_rest(kube: Kub
         many.wait_weights(100, 0, 120)
         many.wait_phase("RolledBack", 60)
         told = rollbacks_told(many)
-        soon(lambda: rollbacks_told(many).keys() == set(many.names), 60, lambda: str(len(told)), most_s=0.5)
+        soon(lambda: rollbacks_told(many).keys() == set(many.names), SOON_S, lambda: str(len(told)), most_s=0.5)
         assert set(rollbacks_told(many).values()) == {1}
         replica = many.stage.replicas[0]
         settled(replica)
@@ -276,4 +276,4 @@ def settled(replica: Replica) -> None:
         time.sleep(3.0)
         return replica.writes() == before
 
-    soon(quiet, 60)
+    soon(quiet, SOON_S)

@@ -96,7 +96,7 @@ def test_a_leader_that_was_frozen_writes_nothing_when_it_wakes(scene: Stage) -> 
     follower.send(Signals.SIGSTOP)  # nobody but the one that wakes could mend this
     scene.drift()
     leader.send(Signals.SIGCONT)
-    assert leader.process.wait(30) == 1
+    assert leader.process.wait(120) == 1
     assert not scene.mended()
     lost = leader.said("leadership is lost")
     assert lost is not None
@@ -111,7 +111,7 @@ def test_an_api_server_that_is_away_ends_the_leader_and_not_the_rollout(scene: S
     settled(scene, leader)
     scene.kube.kill_apiserver()
     try:
-        assert leader.process.wait(30) == 1
+        assert leader.process.wait(120) == 1
         time.sleep(AWAY_S)
         assert follower.process.poll() is None
     finally:
@@ -130,7 +130,7 @@ def test_an_api_server_that_hangs_ends_the_leader(scene: Stage) -> None:
     leader, follower = scene.two()
     scene.kube.freeze_apiserver()
     try:
-        assert leader.process.wait(30) == 1
+        assert leader.process.wait(120) == 1
     finally:
         scene.kube.thaw_apiserver()
         scene.kube.wait_ready()
@@ -146,7 +146,7 @@ def test_an_attempt_goes_on_where_it_was(kube: Kube, namespace: str, tmp_path: P
         document = scene.kube.api.path_of(_rollout(scene), namespace)
         patch = {"metadata": {"annotations": {ANNOTATION_VERSION: "2"}}}
         kube.api.call("PATCH", document, patch, content_type="application/merge-patch+json")
-        soon(lambda: scene.weights() == (90, 10), 60, scene.logs)
+        soon(lambda: scene.weights() == (90, 10), 180, scene.logs)
         before = scene.status()["attempt"]
         for number, how in enumerate((Signals.SIGKILL, Signals.SIGTERM)):
             leader.end(how)

@@ -229,7 +229,7 @@ def test_a_quiet_watch_shows_that_it_is_alive(place: Place, seen: Watched) -> No
 def test_stop_ends_a_watch_that_is_under_way(place: Place, seen: Watched) -> None:
     soon(lambda: place.proxy.open > 0)
     seen.cache.stop()
-    soon(lambda: place.proxy.open == 0, 5)
+    soon(lambda: place.proxy.open == 0, 60)
 
 
 # what a real API server cannot be made to say

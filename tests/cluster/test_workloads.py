@@ -32,7 +32,7 @@ from tests.world import Behaviour, World
 pytestmark = pytest.mark.cluster
 
 GOOD = Behaviour(errors=0.001, slow=0.01)
-PATIENCE_S = 90.0
+PATIENCE_S = 180.0
 MORE_GPUS_THAN_THERE_ARE = {"limits": {"nvidia.com/gpu": 5000}}
 
 

@@ -19,11 +19,11 @@ from rollout_controller.lab.lab import SLOTS, Lab, LabFailed
 from rollout_controller.lab.processes import probe
 from rollout_controller.lab.tritons import TritonRefused
 from tests.support.traffic import BLUE, GREEN, ask, infer
+from tests.support.world import wait_for
 
 pytestmark = pytest.mark.lab
 
 UP = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in what a shell runs behind it
     "import sys, time; from pathlib import Path; from rollout_controller.lab.lab import Lab\n"
     "lab = Lab(Path(sys.argv[1]), lambda line: print(line, flush=True))\n"
     "lab.up(detached=sys.argv[2] == 'detached')\n"
@@ -39,9 +39,9 @@ def directory(tmp_path: Path) -> Iterator[Path]:
 
 
 def start(directory: Path, mode: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", UP, str(directory), mode], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    """Ctrl-C ends it from its first instruction on, also where these tests run behind a shell, which ignores it."""
+    argv = ["env", "--default-signal=INT", sys.executable, "-c", UP, str(directory), mode]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def nothing_left(directory: Path, within_s: float) -> bool:
@@ -71,9 +71,8 @@ def test_up_gives_working_servers_and_down_leaves_nothing(directory: Path) -> No
             "metrics": {"port": info.controller_port},
         }
         assert (directory / settings["envoy"]["rds"]).exists()
-        time.sleep(1.5)
-        assert ask(info, "sum(up)") == [5.0]  # envoy twice, two tritons, the GPU exporter; no controller runs
-        assert ask(info, "count(up)") == [6.0]
+        # envoy twice, two tritons, the GPU exporter; no controller runs
+        assert wait_for(lambda: ask(info, "sum(up)") == [5.0] and ask(info, "count(up)") == [6.0], 60)
     finally:
         ended = lab.down()
     assert ended.left == ()

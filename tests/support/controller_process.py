@@ -96,7 +96,7 @@ class ControllerProcess:
     def send(self, number: Signals) -> None:
         self.process.send_signal(number)
 
-    def end(self, number: Signals = Signals.SIGTERM, within_s: float = 40.0) -> int:
+    def end(self, number: Signals = Signals.SIGTERM, within_s: float = 120.0) -> int:
         """Its exit code."""
         self.send(number)
         return self.process.wait(within_s)

@@ -107,12 +107,12 @@ class Stage:
 
     def wait_known(self) -> None:
         """Until a controller knows which slot is stable: before, nobody could put the weights right."""
-        soon(lambda: bool(self.status().get("stableSlot")), 60, self.logs)
+        soon(lambda: bool(self.status().get("stableSlot")), 180, self.logs)
 
     def mended(self) -> bool:
         return self.weights() == (100, 0)
 
-    def wait_mended(self, within_s: float = 60.0) -> None:
+    def wait_mended(self, within_s: float = 180.0) -> None:
         soon(self.mended, within_s, self.logs)
 
     def lease(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Watched:
     def age(self) -> float:
         return self.cache.age(self.kind)
 
-    def holds(self, truth: Callable[[], dict[str, Raw]], seconds: float = 60) -> None:
+    def holds(self, truth: Callable[[], dict[str, Raw]], seconds: float = 120) -> None:
         """Waits until it holds exactly what is true, and checks that nothing was told twice or out of order."""
         soon(lambda: self.documents == truth(), seconds, lambda: f"held {_versions(self.documents)}, true {_versions(truth())}")
         soon(lambda: self.problem == "", seconds, lambda: self.problem)
@@ -63,7 +63,7 @@ def watched(store: ObjectStore, kind: Kind, namespace: str | None) -> Iterator[W
 
 
 def soon(
-    what: Callable[[], bool], seconds: float = 30, otherwise: Callable[[], str] = lambda: "", *, most_s: float = 0.1
+    what: Callable[[], bool], seconds: float = 120, otherwise: Callable[[], str] = lambda: "", *, most_s: float = 0.1
 ) -> None:
     """Waits until something is so; fails when it is not in time.
 

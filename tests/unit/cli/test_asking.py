@@ -227,7 +227,7 @@ def test_a_deleted_rollout_ends_the_wait(shell: Shell) -> None:
         assert waiting.stdout is not None
         assert "Progressing" in waiting.stdout.readline()
         shell.store.delete(ROLLOUT, Key("vision", "resnet50"))
-        _, err = waiting.communicate(timeout=90)
+        _, err = waiting.communicate(timeout=180)
     assert waiting.returncode == 1
     assert "was deleted" in err
 

@@ -81,7 +81,7 @@ def cache(store: Scripted, seen: Seen) -> Iterator[DocumentCache]:
     cache.stop()
 
 
-def soon(what: Callable[[], bool], seconds: float = 5) -> None:
+def soon(what: Callable[[], bool], seconds: float = 30) -> None:
     ends = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < ends, "it did not happen in time"

@@ -392,8 +392,8 @@ def test_a_writer_killed_anywhere_leaves_a_store_that_reads_and_a_route_file_tha
         time.sleep(0.0007 * round_)
         writer.send_signal(signal.SIGKILL)
         assert writer.stdout is not None
-        said = [said, *writer.stdout.read().split()][-1]  # communicate would pass by what readline has read ahead
-        writer.wait(timeout=10)
+        with writer:
+            said = [said, *writer.stdout.read().split()][-1]  # communicate would pass by what readline has read ahead
         weights = store_weights(store)
         assert weights["triton-blue"] in (int(said), int(said) % 99 + 1), "what was acknowledged is there"
         assert file_weights(rds)["triton-blue"] in (weights["triton-blue"], weights["triton-blue"] % 99 + 1)

@@ -30,7 +30,7 @@ outside = st.one_of(
 )
 scripts = st.lists(st.tuples(outside, st.integers(0, 8)), max_size=15)
 """Deeds, each with the windows that pass after it."""
-fuzz = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+fuzz = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 
 
 @dataclass(frozen=True)
