@@ -58,8 +58,12 @@ def problem(memory: Routing, step: StepView) -> Unknown | None:
     """Why the canary cannot be judged: what it does not complete is not counted."""
     if memory.step != step.step or memory.weight != step.weight or not memory.log_weights:
         return None
-    if sum([exp(value) for value in memory.log_weights]) / len(_SHARES) + memory.left < exp(_THRESHOLD):
+    if max(memory.log_weights) < _THRESHOLD - 1 or _mean(memory) < exp(_THRESHOLD):
         return None
     total = memory.canary + memory.stable
     share = f"{count(memory.canary)} of {count(total)} completed requests ({percent(memory.canary / total)})"
     return Unknown(CODE, f"the canary has {share} at a weight of {step.weight} %: it hangs, or requests do not get there")
+
+
+def _mean(memory: Routing) -> float:
+    return sum([exp(value) for value in memory.log_weights]) / len(_SHARES) + memory.left

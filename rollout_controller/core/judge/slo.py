@@ -118,7 +118,6 @@ class SloJudge:
         seconds = round(window.end - window.start, 3)
         self.stable_bins = stable.remember(self.stable_bins, seconds, window.stable)
         slower = compared.usable(window.slower, window.canary, window.stable)
-        self.minutes = variation.remember(self.minutes, seconds, window.stable, slower)
         if step.retreat and window.stable.total:
             self.last_stable = (*self.last_stable[-1:], window.stable)
         if where in (Place.BEFORE, Place.AWAY):
@@ -164,7 +163,8 @@ class SloJudge:
         self.lane_step = self.step
 
     def _remember(self, seconds: float, counts: Counts, slower: Sequence[Slower]) -> None:
-        """Stable's shares of late, where it is compared with."""
+        """Stable's past: its shares of late, where it is compared with, and how it varies."""
+        self.minutes = variation.remember(self.minutes, seconds, counts, slower)
         if self.terms.ratio is not None:
             self.recent = compared.remember(self.recent, seconds, counts, slower)
 
