@@ -41,6 +41,11 @@ __all__ = [
 ]
 
 T = TypeVar("T", bound="Model")
+_new, _set = object.__new__, object.__setattr__
+
+
+_NOT_NOTED: set[str] = set()
+"""Stays empty: models are frozen, and a `model_copy` has a copy of it."""
 
 
 class Model(BaseModel):
@@ -54,6 +59,10 @@ class Model(BaseModel):
         validate_by_alias=True,
         ser_json_inf_nan="null",
     )
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Give up pydantic's note of which fields were given, a set for each model. Nobody asks; 1,000 attempts had 33 MiB."""
+        object.__setattr__(self, "__pydantic_fields_set__", _NOT_NOTED)
 
     def to_raw(self) -> Raw:
         """Plain JSON data with the names people write; absent values are left out."""
@@ -86,11 +95,11 @@ def evolve(model: T, **changes: Any) -> T:
     As pydantic's `model_copy(update=changes)`, in a quarter of its time and without a set of its own of the fields that were
     given (nobody asks for those): every turn makes a dozen of them.
     """
-    copied = object.__new__(type(model))
-    object.__setattr__(copied, "__dict__", {**model.__dict__, **changes})
-    object.__setattr__(copied, "__pydantic_fields_set__", model.__pydantic_fields_set__)
-    object.__setattr__(copied, "__pydantic_extra__", None)
-    object.__setattr__(copied, "__pydantic_private__", None)
+    copied = _new(type(model))
+    _set(copied, "__dict__", model.__dict__ | changes)
+    _set(copied, "__pydantic_fields_set__", model.__pydantic_fields_set__)
+    _set(copied, "__pydantic_extra__", None)
+    _set(copied, "__pydantic_private__", None)
     return copied
 
 

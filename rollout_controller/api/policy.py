@@ -47,6 +47,9 @@ class ErrorRate(Model):
     codes: Annotated[tuple[Literal["4xx", "5xx"], ...], Field(max_length=2)] = ("5xx",)
     """Classes of HTTP status that count as failures."""
 
+    def model_post_init(self, _context: Any, /) -> None:
+        """Keep pydantic's note of the given fields: a source without classes of status refuses `codes` that somebody wrote."""
+
 
 class Latency(Model):
     """`quantile` of the requests at most `max`, which must be a bucket edge of the source."""

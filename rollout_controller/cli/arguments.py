@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -37,8 +37,22 @@ class Command:
 class Parser(argparse.ArgumentParser):
     """Says one sentence on a mistake instead of the whole usage."""
 
+    _is_mixed = False
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {_plainer(message)}\nSee {self.prog} --help\n")
+
+    def parse_known_args(  # type: ignore[override]  # the overloads of argparse
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Options anywhere among a command's words: before 3.12 argparse takes no `DIR` in `lab up --with-receiver DIR`."""
+        if self._is_mixed or self._subparsers is not None:
+            return super().parse_known_args(args, namespace)
+        self._is_mixed = True  # what is called now calls this again
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_mixed = False
 
 
 def _plainer(message: str) -> str:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 from rollout_controller.slo.sources import CountSource, ErrorCounter, GaugeSource, Identity
@@ -38,6 +39,7 @@ CHUNK: Final = 1000
 _ESCAPES = str.maketrans({c: f"\\{c}" for c in "\\.+*?()|[]{}^$"})
 
 
+@lru_cache(maxsize=20_000)  # the same names in every window
 def re2_escape(text: str) -> str:
     """As Go's regexp.QuoteMeta, so that Prometheus sees plain literals as such and looks them up instead of matching."""
     return text.translate(_ESCAPES)

@@ -41,7 +41,7 @@ def remember(recent: Shares, seconds: float, stable: Counts, slower: Sequence[Sl
 def _faded(before: StableShare | None, edge_ms: float, fade: float, total: int, bad: int) -> StableShare:
     if before is None:
         return StableShare(edge_ms, float(total), float(bad))
-    return StableShare(edge_ms, round(before.total * fade + total, 3), round(before.bad * fade + bad, 3))
+    return StableShare(edge_ms, round((before.total * fade + total) * 1e3) / 1e3, round((before.bad * fade + bad) * 1e3) / 1e3)
 
 
 def share(of_late: StableShare | None, prior: float) -> float:
@@ -88,7 +88,7 @@ def joined(before: Sequence[Slower], more: Sequence[Slower]) -> tuple[Slower, ..
     """Of two joined windows, the edges that both have."""
     known = {each.edge_ms: each for each in before}
     both = [(known[each.edge_ms], each) for each in more if each.edge_ms in known]
-    return tuple([Slower(a.edge_ms, a.canary + b.canary, a.stable + b.stable) for a, b in both])
+    return tuple([Slower(edge, canary + a, stable + b) for (edge, canary, stable), (_, a, b) in both])
 
 
 def usable(slower: Sequence[Slower], canary: Counts, stable: Counts) -> tuple[Slower, ...]:

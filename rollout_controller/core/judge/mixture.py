@@ -72,8 +72,7 @@ def grow(
     `start` and `spread`: the mass that starts with it.
     """
     weights = grown(evidence.log_weights, start + spread, increments)
-    start_left = round(max(evidence.start_left - start, 0.0), 12)
-    spread_left = round(max(evidence.spread_left - spread, 0.0), 12)
+    start_left, spread_left = _less(evidence.start_left, start), _less(evidence.spread_left, spread)
     log_e = _log_mean(weights, priors, start_left + spread_left)
     return evolve(
         evidence,
@@ -83,6 +82,10 @@ def grow(
         log_e=log_e,
         max_log_e=max(evidence.max_log_e, log_e),
     )
+
+
+def _less(left: float, spent: float) -> float:
+    return round(max(left - spent, 0.0), 12) if spent else left
 
 
 def grown(log_weights: Sequence[float], mass: float, increments: Sequence[float], most: float = inf) -> tuple[float, ...]:
@@ -106,12 +109,13 @@ def grown(log_weights: Sequence[float], mass: float, increments: Sequence[float]
 def _log_mean(log_weights: Sequence[float], priors: Sequence[float], left: float) -> float:
     """Ln of the mean of W and of what has not started yet."""
     top = max(log_weights)
+    if top < -_LARGEST and left > 0:
+        return round(log(left), _DIGITS)
     scale = top if abs(top) > _LARGEST else 0.0
     mean = sum([prior * exp(weight - scale) for prior, weight in zip(priors, log_weights, strict=True)])
-    log_mean = scale + log(mean) if scale else log(mean + left)
-    if scale and left > 0:
-        log_mean = log_add(log_mean, log(left))
-    return round(log_mean, _DIGITS)
+    if left > 0:
+        mean += left * exp(-scale)
+    return round(scale + log(mean), _DIGITS)
 
 
 def log_add(a: float, b: float) -> float:

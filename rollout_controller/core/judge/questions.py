@@ -25,7 +25,7 @@ _TOO_BAD = 0.95
 _SEARCH = 60
 _SPREAD, _FEW = 3.0, 2.0
 """Standard deviations over what is expected, and requests (or batches), that are still plausible."""
-_NEAR = 0.02
+_NEAR = 0.05
 """Of stable's share: so exactly is the nearest point looked for."""
 
 

@@ -194,10 +194,10 @@ class SloJudge:
 
     def health_effect(self, step: StepView) -> float:
         """What evidence of health for this step is divided by."""
-        since = self.step_started_at or 0.0
-        seconds = max((self.window_end or since) - since, _MINUTE_S)
-        varies = variation.effect(variation.at(self.minutes, compared.OWN), self.step_canary.total, seconds)
-        return max(self.effect(step), varies)
+        varies, effect, since = variation.at(self.minutes, compared.OWN), self.effect(step), self.step_started_at
+        if varies == 0 or since is None or self.window_end is None:
+            return effect
+        return max(effect, variation.effect(varies, self.step_canary.total, max(self.window_end - since, _MINUTE_S)))
 
     def effect(self, step: StepView) -> float:
         """Design effect of the SLO's counts."""

@@ -20,6 +20,7 @@ from rollout_controller.api.meta import evolve
 from rollout_controller.core.judge.compared import OWN
 from rollout_controller.core.observation import Counts, Slower
 
+_ONLY_OWN: tuple[float, ...] = (OWN,)
 _MINUTE_S = 57.0
 """A minute, less what timers may be early."""
 _KEPT = 20
@@ -30,6 +31,8 @@ _LEFT_OUT = 4
 _TRUNCATED = 0.535
 _SURE = 4.0
 """Standard deviations over the variance of independent requests, for each set of minutes that is looked at: there are many."""
+_WORTH_A_LOOK = 1.5
+"""The same for all minutes together: without as much there is nothing to be sorted out."""
 
 
 def remember(minutes: Minutes, seconds: float, stable: Counts, slower: Sequence[Slower]) -> Minutes:
@@ -39,8 +42,10 @@ def remember(minutes: Minutes, seconds: float, stable: Counts, slower: Sequence[
     """
     if stable.total == 0:
         return minutes
-    edges = (OWN, *[each.edge_ms for each in slower])
-    counts = (stable.total, stable.bad, *[each.stable for each in slower])
+    edges, counts = _ONLY_OWN, tuple(stable)
+    if slower:
+        edges = (OWN, *[each.edge_ms for each in slower])
+        counts = (*counts, *[each.stable for each in slower])
     if minutes.edges != edges:
         return Minutes(edges=edges, seconds=seconds, now=counts, counts=((),) * len(counts), variation=(0.0,) * len(edges))
     if minutes.seconds < _MINUTE_S:
@@ -53,22 +58,30 @@ def remember(minutes: Minutes, seconds: float, stable: Counts, slower: Sequence[
 
 def of_ordinary(totals: Sequence[int], bads: Sequence[int]) -> float:
     """V of the minutes without the worst quarter; 0 where nothing, or nothing for sure, says that it is more."""
-    if len(totals) < _FEWEST:
+    if len(totals) < _FEWEST or _beyond_chance(totals, bads, 1.0, _WORTH_A_LOOK) == 0:
         return 0.0
     rising = sorted(range(len(totals)), key=lambda i: bads[i] / totals[i])
     kept = rising[: len(rising) - len(rising) // _LEFT_OUT]
-    total, bad = sum([totals[i] for i in kept]), sum([bads[i] for i in kept])
+    return _beyond_chance([totals[i] for i in kept], [bads[i] for i in kept], _TRUNCATED, _SURE)
+
+
+def _beyond_chance(totals: Sequence[int], bads: Sequence[int], truncated: float, sure: float) -> float:
+    """V by Pearson's chi squared; 0 if it is within `sure` standard deviations of what independent requests give."""
+    total, bad, free = sum(totals), sum(bads), len(totals) - 1
     if not 0 < bad < total:
         return 0.0
-    share, free = bad / total, len(kept) - 1
-    chi2 = (sum([bads[i] * bads[i] / totals[i] for i in kept]) - bad * share) / (share * (1 - share)) / _TRUNCATED
-    if chi2 <= free + _SURE * sqrt(free * (2 + len(kept) / bad)):
+    share = bad / total
+    squares = sum([count * count / of for count, of in zip(bads, totals, strict=True)])
+    chi2 = (squares - bad * share) / (share * (1 - share) * truncated)
+    if chi2 <= free + sure * sqrt(free * (2 + len(totals) / bad)):
         return 0.0
-    return round((chi2 / free - 1) * len(kept) / total, 9)
+    return round((chi2 / free - 1) * len(totals) / total, 9)
 
 
 def at(minutes: Minutes, edge_ms: float) -> float:
     """V at an edge; 0 if nothing is known of it."""
+    if edge_ms == OWN:
+        return minutes.variation[0] if minutes.variation else 0.0
     return minutes.variation[minutes.edges.index(edge_ms)] if edge_ms in minutes.edges else 0.0
 
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from rollout_controller.api.status import Phase
+from rollout_controller.cli import arguments
 from rollout_controller.cluster.store import POLICY, ROLLOUT, VIRTUAL_SERVICE
 from tests.play import ROUTE, Play
 from tests.unit.cli.conftest import LocalShell
@@ -120,3 +121,11 @@ def test_a_virtual_service_without_the_route(tmp_path: Path) -> None:
     play.world.weights = play.weights
     play.run_until_rest(2000)
     assert str(play.status.phase) == "Succeeded"
+
+
+@pytest.mark.parametrize(
+    "words", [["up", "--with-receiver", "there"], ["--with-receiver", "up", "there"], ["up", "there", "--with-receiver"]]
+)
+def test_options_may_stand_anywhere_among_the_words(words: list[str]) -> None:
+    args = arguments.parser().parse_args(["lab", *words])
+    assert (args.action, args.directory, args.with_receiver) == ("up", "there", True)

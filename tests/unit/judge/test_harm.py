@@ -225,3 +225,14 @@ def test_windows_before_the_first_traffic_say_something_about_stable_only() -> N
     result = play(policy(), step(0, 60, first=60), row([((40, 40), (0, 0))] * 10, 15, 60), before.state)
     assert result.verdicts[0].requests == 400
     assert result.harm is None
+
+
+@pytest.mark.parametrize("left", [0.0, 0.2])
+@pytest.mark.parametrize("size", [-5000.0, -600.0, -20.0, 0.0, 20.0, 600.0, 5000.0])
+def test_the_mean_of_the_evidence_is_exact_at_any_size(size: float, left: float) -> None:
+    """Floats overflow at e^709 and vanish at e^-745; an outage and a day of good requests go beyond either."""
+    before = QuestionEvidence(log_weights=(size, size - 1.0), start_left=left, spread_left=0.0)
+    after = mixture.grow(before, (0.0, 0.0), (0.25, 0.75), start=0.0, spread=0.0)
+    started = size + math.log(0.25 + 0.75 * math.exp(-1.0))
+    whole = started if left == 0 else mixture.log_add(started, math.log(left))
+    assert after.log_e == pytest.approx(whole, abs=1e-6)

@@ -7,6 +7,8 @@ from statistics import median
 
 import pytest
 
+from benchmarks.judge_cells import DEFAULT, made
+from rollout_controller.replay.attempt import play
 from tests.unit.judge.worlds import World, attempt, policy
 
 SPEC = policy()
@@ -51,3 +53,10 @@ def test_harm_is_found_in_time(rps: float, share: float, seconds: float, bad: in
 def test_harm_that_begins_at_half_the_traffic_is_found_as_fast() -> None:
     runs = [attempt(SPEC, World(20, lambda t: 1.0 if t >= 720 else 0.005, always(0.005)), seed) for seed in range(20)]
     assert median(run.harm_at or 0 for run in runs) <= 720 + 105
+
+
+@pytest.mark.parametrize("seed", ["v0", "v2", "v7"])
+def test_error_rates_that_flicker_from_minute_to_minute_are_no_reason_to_roll_back(seed: str) -> None:
+    """A third of such attempts was rolled back, these among them, before the judge learned from stable how rates vary."""
+    world = {"rps": 2000, "flicker": {"spread": 1, "every": "60s"}, "scrape": "15s", "shift": "2s"}
+    assert play(made({}, world, DEFAULT, insist=True), seed).outcome == "promoted"
