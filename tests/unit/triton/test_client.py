@@ -167,8 +167,11 @@ def drop_by_drop(connection: socket.socket) -> None:
         time.sleep(0.05)
 
 
+OVER = threading.Event()
+
+
 def silence(_: socket.socket) -> None:
-    time.sleep(60)
+    OVER.wait(60)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +186,7 @@ def silence(_: socket.socket) -> None:
 )
 def test_a_server_that_misbehaves_is_unreachable_and_holds_nobody(talk: Callable[[socket.socket], None]) -> None:
     ended = threading.Event()
+    OVER.clear()
 
     def talking(connection: socket.socket) -> None:
         talk(connection)
@@ -192,6 +196,7 @@ def test_a_server_that_misbehaves_is_unreachable_and_holds_nobody(talk: Callable
         with pytest.raises(TritonUnreachable):
             TritonClient(url, QUICK).index()
         assert talk not in {silence, drop_by_drop} or not ended.is_set(), "it was waited for to the end"
+        OVER.set()
 
 
 def test_a_load_may_take_longer_than_a_question(triton: WireTriton) -> None:
