@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pytest
 import yaml
@@ -170,6 +170,8 @@ def full(kind: Any) -> Any:
         fields = kind.model_fields.items()
         raw = {field.alias or name: full(_whole(field)) for name, field in fields}
         return parse(kind, raw).to_raw()
+    if hasattr(kind, "_fields"):
+        return [full(below) for below in get_type_hints(kind).values()]
     arguments = [argument for argument in get_args(kind) if argument is not type(None)]
     if get_origin(kind) is tuple:
         return [full(argument) for argument in arguments if argument is not Ellipsis]
