@@ -193,7 +193,7 @@ def _whole(field: Any) -> Any:
 
 def test_a_status_with_every_field_comes_back_whole(api: Kube) -> None:
     written = full(RolloutStatus)
-    assert written["judge"]["slos"]["blue"]["pending"]["canary"] == {"total": 7, "bad": 7}
+    assert written["judge"]["slos"]["blue"]["pending"]["canary"] == [7, 7]
     assert store(api, documents.rollout(NAMESPACE), written)["status"] == written
 
 
