@@ -8,6 +8,7 @@ from rollout_controller.api.evidence import Minutes, PendingWindow
 from rollout_controller.core.judge import compared, variation
 from rollout_controller.core.judge.compared import OWN, ArmsByEdge, Shares
 from rollout_controller.core.judge.questions import Arms
+from rollout_controller.core.judge.variation import MINUTE_S
 
 
 class Facts(NamedTuple):
@@ -41,7 +42,7 @@ class Facts(NamedTuple):
         effects = self.effect, self.effect
         varies = variation.at(self.minutes, edge_ms)
         if varies > 0:
-            seconds = self.pending.seconds
-            of_canary, of_stable = (variation.effect(varies, counts.total, seconds) for counts in (canary, stable))
+            minutes = min(self.pending.seconds / MINUTE_S, 1.0)
+            of_canary, of_stable = (variation.effect(varies, counts.total / minutes) for counts in (canary, stable))
             effects = max(self.effect, of_canary), max(self.effect, of_stable)
         return Arms(canary, stable, share, *effects, floor)

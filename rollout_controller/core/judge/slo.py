@@ -34,7 +34,6 @@ from rollout_controller.core.observation import Window
 
 _NO_EVIDENCE = (0.0,) * GRID
 _REMEMBERED = tuple(SloEvidence.model_fields)
-_MINUTE_S = 60.0
 _BESIDE_LAST, _LARGEST_FLOOR = 3.0, 0.6
 """With all traffic on the canary, how much worse than stable's last share, while that missed the objective, is harm."""
 
@@ -197,7 +196,8 @@ class SloJudge:
         varies, effect, since = variation.at(self.minutes, compared.OWN), self.effect(step), self.step_started_at
         if varies == 0 or since is None or self.window_end is None:
             return effect
-        return max(effect, variation.effect(varies, self.step_canary.total, max(self.window_end - since, _MINUTE_S)))
+        minutes = max((self.window_end - since) / variation.MINUTE_S, 1.0)
+        return max(effect, variation.effect(varies, self.step_canary.total / minutes))
 
     def effect(self, step: StepView) -> float:
         """Design effect of the SLO's counts."""

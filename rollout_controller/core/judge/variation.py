@@ -21,8 +21,9 @@ from rollout_controller.core.judge.compared import OWN
 from rollout_controller.core.observation import Counts, Slower
 
 _ONLY_OWN: tuple[float, ...] = (OWN,)
-_MINUTE_S = 57.0
-"""A minute, less what timers may be early."""
+MINUTE_S = 60.0
+_EARLY_S = 3.0
+"""A minute is over so much earlier: timers are."""
 _KEPT = 20
 """Minutes."""
 _FEWEST = 6
@@ -48,7 +49,7 @@ def remember(minutes: Minutes, seconds: float, stable: Counts, slower: Sequence[
         counts = (*counts, *[each.stable for each in slower])
     if minutes.edges != edges:
         return Minutes(edges=edges, seconds=seconds, now=counts, counts=((),) * len(counts), variation=(0.0,) * len(edges))
-    if minutes.seconds < _MINUTE_S:
+    if minutes.seconds < MINUTE_S - _EARLY_S:
         return evolve(minutes, seconds=round(minutes.seconds + seconds, 3), now=tuple(map(add, minutes.now, counts)))
     rows = tuple([(*row[1 - _KEPT :], count) for row, count in zip(minutes.counts, minutes.now, strict=True)])
     return evolve(
@@ -85,6 +86,6 @@ def at(minutes: Minutes, edge_ms: float) -> float:
     return minutes.variation[minutes.edges.index(edge_ms)] if edge_ms in minutes.edges else 0.0
 
 
-def effect(variation: float, requests: int, seconds: float) -> float:
-    """What evidence of so many requests in so long a time is divided by."""
-    return 1 + variation * requests * 60 / max(seconds, 1.0)
+def effect(variation: float, requests: float) -> float:
+    """What evidence of an arm is divided by that has so many requests a minute, or in a window that is longer than that."""
+    return 1 + variation * requests

@@ -7,9 +7,10 @@ from statistics import mean
 
 import pytest
 
-from rollout_controller.api.evidence import Minutes
+from rollout_controller.api.evidence import Minutes, PendingWindow
 from rollout_controller.core.judge import variation
 from rollout_controller.core.judge.compared import OWN
+from rollout_controller.core.judge.facts import Facts
 from rollout_controller.core.judge.questions import AbsoluteQuestion, Arms, RelativeQuestion
 from rollout_controller.core.observation import Counts, Slower
 from rollout_controller.replay.chance import binomial, poisson
@@ -70,8 +71,8 @@ def test_other_edges_begin_anew() -> None:
 
 def test_an_arm_s_evidence_is_divided_by_what_its_own_requests_vary() -> None:
     """With twice the requests in the same time, what varies weighs as much; what is independent weighs less beside it."""
-    assert variation.effect(0.0, 10_000, 30.0) == 1
-    assert variation.effect(0.001, 5000, 30.0) == pytest.approx(11)
+    assert variation.effect(0.0, 10_000) == 1
+    assert variation.effect(0.001, 10_000) == pytest.approx(11)
     question = AbsoluteQuestion(0.01)
     plain, divided = (question.log_likelihoods(Arms(Counts(1000, 20), Counts(0, 0), 0.0, effect)) for effect in (1.0, 5.0))
     assert divided == pytest.approx([value / 5 for value in plain])
@@ -82,3 +83,12 @@ def test_a_relative_question_with_one_effect_for_both_arms_is_that_of_fewer_requ
     few = question.log_likelihoods(Arms(Counts(1000, 10), Counts(9000, 45), 0.005))
     many = question.log_likelihoods(Arms(Counts(4000, 40), Counts(36_000, 180), 0.005, 4.0, 4.0))
     assert many == pytest.approx(few, abs=1e-9)
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(30.0, 1 + 0.001 * 1000), (60.0, 1 + 0.001 * 500), (150.0, 1 + 0.001 * 500)])
+def test_what_varies_is_the_same_for_a_minute_or_for_a_longer_window(seconds: float, expected: float) -> None:
+    pending = PendingWindow(end=1.8e9, seconds=seconds, canary=Counts(500, 5), stable=Counts(4500, 45))
+    known = Minutes(edges=(OWN,), counts=((), ()), variation=(0.001,))
+    arms = Facts(pending, {OWN: (pending.canary, pending.stable)}, (), known, 1.0, 0.01).own(0.0)
+    assert arms.effect == pytest.approx(expected)
+    assert arms.stable_effect == pytest.approx(1 + 9 * (expected - 1))
