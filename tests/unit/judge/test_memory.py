@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout_controller.api.evidence import JudgeState
+from rollout_controller.api.evidence import JudgeState, SloEvidence
+from rollout_controller.api.meta import parse
 from rollout_controller.api.policy import PolicySpec
 from rollout_controller.core.judge import StepView, assess
 from rollout_controller.core.observation import SliReading, Slower, Unknown, Window
@@ -177,3 +178,17 @@ def test_a_changed_objective_begins_anew() -> None:
     changed = play(type(policy()).model_validate(raw), step(), row([((50, 3), (450, 0))] * 4, 15), old)
     assert changed.verdicts[0].requests == 50
     assert changed.verdicts[0].objective == 0.02
+
+
+def test_counts_that_were_written_as_objects_are_read() -> None:
+    """So an earlier version wrote them: an attempt that is under way goes on after an upgrade."""
+    counts = {"total": 3, "bad": 1}
+    pending = {"end": "2026-01-31T13:02:07.250Z", "seconds": 5.0, "canary": counts, "stable": counts}
+    slower = [{"edgeMs": 50.0, "canary": 1, "stable": 2}]
+    bins, shares = [{"seconds": 30.0, **counts}], [{"edgeMs": 0.0, "total": 3.0, "bad": 1.0}]
+    raw = {"objective": 0.01, "canary": counts, "pending": {**pending, "slower": slower}, "stableBins": bins, "recent": shares}
+    memory = parse(SloEvidence, raw)
+    assert memory.canary == (3, 1)
+    assert memory.pending is not None
+    assert memory.pending.slower == ((50.0, 1, 2),)
+    assert (memory.stable_bins, memory.recent) == (((30.0, 3, 1),), ((0.0, 3.0, 1.0),))
