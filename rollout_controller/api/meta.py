@@ -42,8 +42,6 @@ __all__ = [
 
 T = TypeVar("T", bound="Model")
 _new, _set = object.__new__, object.__setattr__
-
-
 _NOT_NOTED: set[str] = set()
 """Stays empty: models are frozen, and a `model_copy` has a copy of it."""
 
@@ -62,7 +60,7 @@ class Model(BaseModel):
 
     def model_post_init(self, _context: Any, /) -> None:
         """Give up pydantic's note of which fields were given, a set for each model. Nobody asks; 1,000 attempts had 33 MiB."""
-        object.__setattr__(self, "__pydantic_fields_set__", _NOT_NOTED)
+        _set(self, "__pydantic_fields_set__", _NOT_NOTED)
 
     def to_raw(self) -> Raw:
         """Plain JSON data with the names people write; absent values are left out."""

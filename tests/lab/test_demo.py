@@ -114,6 +114,13 @@ def said(process: subprocess.Popen[str], words: str) -> str:
     raise AssertionError(f"it never said {words!r}: {''.join(before)}")
 
 
+def ctrl_c(process: subprocess.Popen[str]) -> None:
+    """And it ends as one that was interrupted."""
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=CLEAN_UP_S)
+    assert process.returncode == 130, out
+
+
 @pytest.fixture
 def without_alertmanager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of built servers that has Prometheus only."""
@@ -134,11 +141,9 @@ def test_ctrl_c_while_alertmanager_is_built_leaves_no_compiler(without_alertmana
     try:
         said(process, "building Alertmanager")
         soon((without_alertmanager / "compiling").exists)
-        process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=CLEAN_UP_S)
+        ctrl_c(process)
     finally:
         process.kill()
-    assert process.returncode == 130, out
     assert not_left(mark)
     assert nothing_runs(directory)
 
@@ -149,11 +154,9 @@ def test_the_demo_goes_on_without_an_alertmanager_that_cannot_be_built(without_a
         line = said(process, "no Alertmanager in this demo")
         assert "all else goes on: Go could not build Alertmanager (exit status 1)" in line
         said(process, "controller is ready")
-        process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=CLEAN_UP_S)
+        ctrl_c(process)
     finally:
         process.kill()
-    assert process.returncode == 130, out
     assert nothing_runs(directory)
 
 

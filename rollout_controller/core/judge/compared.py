@@ -86,10 +86,6 @@ def _added(edge: ComparedEdge, canary: Counts, stable: Counts) -> ComparedEdge:
 
 def joined(before: Sequence[Slower], more: Sequence[Slower]) -> tuple[Slower, ...]:
     """Of two joined windows, the edges that both have."""
-    pairs = zip(before, more, strict=False)
-    same = [Slower(edge, canary + a, stable + b) for (edge, canary, stable), (other, a, b) in pairs if edge == other]
-    if len(same) == len(before) == len(more):
-        return tuple(same)
     known = {each.edge_ms: each for each in before}
     both = [(known[each.edge_ms], each) for each in more if each.edge_ms in known]
     return tuple([Slower(edge, canary + a, stable + b) for (edge, canary, stable), (_, a, b) in both])

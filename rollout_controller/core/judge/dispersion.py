@@ -34,16 +34,20 @@ def remember(before: Dispersion, counts: Counts) -> Dispersion:
 
 
 def design_effect(before: Dispersion) -> float:
-    """D, at least 1; 1 where nothing, or nothing for sure, says that it is more.
+    """D, at least 1; 1 where nothing, or nothing for sure, says that it is more."""
+    if before.windows < _LEAST_WINDOWS:
+        return 1.0
+    return round(beyond_chance(before.windows, before.total, before.bad, before.squares, sure=_SURE), 6)
 
-    X2 has mean K - 1 and variance about (K - 1)(2 + 1 / bad ones per window).
+
+def beyond_chance(windows: int, total: int, bad: int, squares: float, *, sure: float, kept: float = 1.0) -> float:
+    """X2 / (K - 1); 1 if X2 is within `sure` standard deviations of what independent requests give.
+
+    X2 has mean K - 1 and variance about (K - 1)(2 + 1 / bad ones per window). `squares` is the sum over the windows of bad
+    squared / total; `kept` the part of the variance that is left where windows were left out.
     """
-    free = before.windows - 1
-    if free < _LEAST_WINDOWS - 1 or not 0 < before.bad < before.total:
+    if not 0 < bad < total:
         return 1.0
-    share = before.bad / before.total
-    x2 = (before.squares - before.bad * share) / (share * (1 - share))
-    noise = sqrt(free * (2 + before.windows / before.bad))
-    if x2 <= free + _SURE * noise:
-        return 1.0
-    return round(max(x2 / free, 1.0), 6)
+    free, share = windows - 1, bad / total
+    x2 = (squares - bad * share) / (share * (1 - share) * kept)
+    return x2 / free if x2 > free + sure * sqrt(free * (2 + windows / bad)) else 1.0

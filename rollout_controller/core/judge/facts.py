@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from rollout_controller.api.evidence import Minutes, PendingWindow
+from rollout_controller.api.evidence import Minutes, PendingWindow, StableShare
 from rollout_controller.core.judge import compared, variation
 from rollout_controller.core.judge.compared import OWN, ArmsByEdge, Shares
 from rollout_controller.core.judge.questions import Arms
@@ -27,15 +27,17 @@ class Facts(NamedTuple):
 
     def own(self, floor: float) -> Arms:
         """As the SLO itself says."""
-        of_late = next((each for each in self.recent if each.edge_ms == OWN), None)
-        return self._arms(OWN, compared.share(of_late, self.prior), floor)
+        return self._arms(OWN, compared.share(self._of_late(OWN), self.prior), floor)
 
     def at(self, edge_ms: float) -> Arms | None:
         """At a bucket edge; None where a comparison says nothing."""
-        of_late = next((each for each in self.recent if each.edge_ms == edge_ms), None)
+        of_late = self._of_late(edge_ms)
         if edge_ms not in self.by_edge or of_late is None or not compared.fits(of_late):
             return None
         return self._arms(edge_ms, compared.share(of_late, self.prior), 0.0)
+
+    def _of_late(self, edge_ms: float) -> StableShare | None:
+        return next((each for each in self.recent if each.edge_ms == edge_ms), None)
 
     def _arms(self, edge_ms: float, share: float, floor: float) -> Arms:
         canary, stable = self.by_edge[edge_ms]

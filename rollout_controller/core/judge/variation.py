@@ -12,12 +12,12 @@ limit is for. What is left varies 0.535 times as much (a normal distribution wit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
 from operator import add
 
 from rollout_controller.api.evidence import Minutes
 from rollout_controller.api.meta import evolve
 from rollout_controller.core.judge.compared import OWN
+from rollout_controller.core.judge.dispersion import beyond_chance
 from rollout_controller.core.observation import Counts, Slower
 
 _ONLY_OWN: tuple[float, ...] = (OWN,)
@@ -66,17 +66,11 @@ def of_ordinary(totals: Sequence[int], bads: Sequence[int]) -> float:
     return _beyond_chance([totals[i] for i in kept], [bads[i] for i in kept], _TRUNCATED, _SURE)
 
 
-def _beyond_chance(totals: Sequence[int], bads: Sequence[int], truncated: float, sure: float) -> float:
-    """V by Pearson's chi squared; 0 if it is within `sure` standard deviations of what independent requests give."""
-    total, bad, free = sum(totals), sum(bads), len(totals) - 1
-    if not 0 < bad < total:
-        return 0.0
-    share = bad / total
-    squares = sum([count * count / of for count, of in zip(bads, totals, strict=True)])
-    chi2 = (squares - bad * share) / (share * (1 - share) * truncated)
-    if chi2 <= free + sure * sqrt(free * (2 + len(totals) / bad)):
-        return 0.0
-    return round((chi2 / free - 1) * len(totals) / total, 9)
+def _beyond_chance(totals: Sequence[int], bads: Sequence[int], kept: float, sure: float) -> float:
+    """V as far as it is sure."""
+    total, squares = sum(totals), sum([bad * bad / of for bad, of in zip(bads, totals, strict=True)])
+    ratio = beyond_chance(len(totals), total, sum(bads), squares, sure=sure, kept=kept)
+    return round((ratio - 1) * len(totals) / total, 9)
 
 
 def at(minutes: Minutes, edge_ms: float) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rollout_controller.api.meta import evolve
 from rollout_controller.api.status import AttemptRecord, Outcome, Reason, RolloutStatus
 from rollout_controller.core.explain import phase as explain
@@ -102,8 +104,7 @@ def refuse_command(turn: Turn, why: str) -> Turn:
 
 def at(turn: Turn, status: RolloutStatus) -> Turn:
     """The same turn with a newer status."""
-    same = (turn.rollout, turn.policy, turn.policy_problem, turn.seen, turn.now)
-    return Turn(*same, status, turn.brief, turn.refused, turn.evidence_s)
+    return replace(turn, status=status)
 
 
 def route_weights(turn: Turn) -> dict[str, int] | None:
