@@ -136,6 +136,10 @@ class Server:
                             self._closed.wait(part)
                         else:
                             connection.sendall(part)
+                    connection.shutdown(socket.SHUT_WR)
+                    connection.settimeout(10)
+                    while connection.recv(65536):  # what is left unread would make the end a reset
+                        pass
                 except OSError:
                     pass
 
