@@ -83,6 +83,9 @@ class MadeUp:
     def tell(self, about: Reference, message: Tell) -> None:
         """Nobody listens."""
 
+    def looks(self, rollout: TritonRollout) -> None:
+        """No document changes but by turns."""
+
     def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan) -> None:
         del sight
         self.phases[rollout.metadata.key] = plan.status.phase

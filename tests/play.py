@@ -245,6 +245,9 @@ class Play:
         if self.teller is not None:
             self.teller.tell(about, message)
 
+    def looks(self, rollout: TritonRollout) -> None:
+        pass
+
     def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan) -> None:
         pass
 

@@ -30,6 +30,9 @@ from rollout_controller.core.turn import RESTING_LOOK_S
 class Witness(Protocol):
     """Learns of every turn: keeps feeders aimed at what matters, and figures for /metrics."""
 
+    def looks(self, rollout: TritonRollout) -> None:
+        """The documents that the rollout hangs on are about to be read: whatever changes in them from now on wakes it."""
+
     def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan) -> None: ...
 
     def turn_refused(self, rollout: TritonRollout, error: Exception) -> None: ...
@@ -107,6 +110,7 @@ class Reconciler:
         except InvalidDocument as error:
             return self._refuse(key, document, error)
         rollout, status = memory.rollout, self._news.settle(key, memory.status)
+        self._witness.looks(rollout)
         sight = self._observer.see(rollout, status)
         now = round(self._clock(), 3)
         plan = decide(

@@ -32,6 +32,19 @@ class LiveWitness:
         self._active: set[Key] = set()
         self._judged_to: dict[Key, float] = {}
 
+    def looks(self, rollout: TritonRollout) -> None:
+        key, spec = rollout.metadata.key, rollout.spec
+        if self._specs.get(key) is spec:
+            return
+        with self._lock:
+            self._specs[key] = spec
+            self._workloads[key] = {name: slot.workload.name if slot.workload else slot.host for name, slot in spec.slots.items()}
+            self._users["VirtualService", Key(key.namespace, spec.route.virtual_service)].add(key)
+            self._users["RolloutPolicy", Key(key.namespace, spec.policy)].add(key)
+            for slot in spec.slots.values():
+                if slot.workload is not None:
+                    self._users[slot.workload.kind, Key(key.namespace, slot.workload.name)].add(key)
+
     def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan) -> None:
         key, now = rollout.metadata.key, time.time()
         judged_to = plan.status.attempt.last_sample_at if plan.status.attempt else None
@@ -39,14 +52,6 @@ class LiveWitness:
             if judged_to is not None and judged_to != self._judged_to.get(key):
                 self._judged_to[key] = judged_to
                 self._metrics.judged_lag.observe(max(0.0, now - judged_to))
-            if self._specs.get(key) is not rollout.spec:
-                self._specs[key] = rollout.spec
-                self._workloads[key] = {n: s.workload.name if s.workload else s.host for n, s in rollout.spec.slots.items()}
-                self._users["VirtualService", Key(key.namespace, rollout.spec.route.virtual_service)].add(key)
-                self._users["RolloutPolicy", Key(key.namespace, rollout.spec.policy)].add(key)
-                for slot in rollout.spec.slots.values():
-                    if slot.workload is not None:
-                        self._users[slot.workload.kind, Key(key.namespace, slot.workload.name)].add(key)
             workloads = self._workloads[key]
             (self._active.discard if plan.status.phase in RESTING else self._active.add)(key)
         self._senses.aim(rollout, sight.policy, plan.status)

@@ -37,6 +37,12 @@ class Told(LocalStore):
         self.patched = 0
         self.hang: threading.Event | None = None
         self.refused: set[Kind] = set()
+        self.at_status: Callable[[], None] | None = None
+
+    def replace_status(self, kind: Kind, key: Key, status: Raw, resource_version: str) -> Raw:
+        if self.at_status is not None:
+            self.at_status()
+        return super().replace_status(kind, key, status, resource_version)
 
     def patch(self, kind: Kind, key: Key, operations: Sequence[PatchOp]) -> Raw:
         self.patched += kind is VIRTUAL_SERVICE
@@ -53,7 +59,9 @@ class Told(LocalStore):
 class Run:
     """One controller in a thread of this process."""
 
-    def __init__(self, path: Path, name: str, *, refused: set[Kind] | None = None, seat: Seat | None = SEAT) -> None:
+    def __init__(
+        self, path: Path, name: str, *, refused: set[Kind] | None = None, seat: Seat | None = SEAT, waits: bool = False
+    ) -> None:
         self.store = Told(path)
         self.store.refused = refused or set()
         settings = Settings(
@@ -68,7 +76,8 @@ class Run:
         self.controller = Controller(stores, settings, Fence(1.0), seat, leave=self.left.append)
         self.codes: list[int] = []
         self.thread = threading.Thread(target=lambda: self.codes.append(self.controller.run()), daemon=True)
-        self.thread.start()
+        if not waits:
+            self.thread.start()
 
     def get(self, path: str) -> tuple[int, str]:
         try:
@@ -123,14 +132,22 @@ def drift(run: Run) -> None:
     """Weights by hand, once a leader knows which slot is stable: before, nobody could say what is right."""
     resting = Key("vision", "resnet50")
     soon(lambda: "stableSlot" in (run.store.get(ROLLOUT, resting).get("status") or {}))
+    set_weights(run, 50)
+
+
+def set_weights(run: Run, weight: int) -> None:
     document = run.store.get(VIRTUAL_SERVICE, ROUTE)
     for share in document["spec"]["http"][0]["route"]:
-        share["weight"] = 50
+        share["weight"] = weight
     run.store.replace(VIRTUAL_SERVICE, document)
 
 
 def weights(run: Run) -> list[int]:
-    return [share["weight"] for share in run.store.get(VIRTUAL_SERVICE, ROUTE)["spec"]["http"][0]["route"]]
+    return weights_of(run.store.get(VIRTUAL_SERVICE, ROUTE))
+
+
+def weights_of(route: Raw) -> list[int]:
+    return [share["weight"] for share in route["spec"]["http"][0]["route"]]
 
 
 def test_the_leader_acts_and_the_follower_is_ready(start: Callable[..., Run]) -> None:
@@ -149,6 +166,21 @@ def test_the_leader_acts_and_the_follower_is_ready(start: Callable[..., Run]) ->
     soon(second.leads)
     drift(second)
     soon(lambda: weights(second) == [100, 0])
+
+
+def test_a_route_that_changes_during_the_first_turn_is_seen_at_once(start: Callable[..., Run]) -> None:
+    """Before, nothing knew yet that the rollout hangs on it, and it was seen when every rollout is looked at: here after 28 s."""
+    run = start("first", waits=True)
+
+    def by_hand() -> None:
+        run.store.at_status = None
+        set_weights(run, 50)
+        soon(lambda: weights_of(run.controller.documents.get(VIRTUAL_SERVICE, ROUTE) or {}) == [50, 50])
+
+    run.store.at_status = by_hand
+    run.thread.start()
+    soon(lambda: run.store.patched == 1, 15)
+    soon(lambda: weights(run) == [100, 0])
 
 
 def test_a_follower_that_is_asked_to_end_leaves_the_lease_alone(start: Callable[..., Run]) -> None:
