@@ -40,14 +40,14 @@ def design_effect(before: Dispersion) -> float:
     return round(beyond_chance(before.windows, before.total, before.bad, before.squares, sure=_SURE), 6)
 
 
-def beyond_chance(windows: int, total: int, bad: int, squares: float, *, sure: float, kept: float = 1.0) -> float:
+def beyond_chance(windows: int, total: int, bad: int, squares: float, *, sure: float) -> float:
     """X2 / (K - 1); 1 if X2 is within `sure` standard deviations of what independent requests give.
 
     X2 has mean K - 1 and variance about (K - 1)(2 + 1 / bad ones per window). `squares` is the sum over the windows of bad
-    squared / total; `kept` the part of the variance that is left where windows were left out.
+    squared / total.
     """
     if not 0 < bad < total:
         return 1.0
     free, share = windows - 1, bad / total
-    x2 = (squares - bad * share) / (share * (1 - share) * kept)
+    x2 = (squares - bad * share) / (share * (1 - share))
     return x2 / free if x2 > free + sure * sqrt(free * (2 + windows / bad)) else 1.0
