@@ -131,6 +131,10 @@ class Observer:
         """The rollout is gone."""
         self._routes.pop(key, None)
 
+    def forget_policy(self, key: Key) -> None:
+        """The policy is gone."""
+        self._policies.pop(key, None)
+
 
 def unread(documents: Documents, kind: Kind, namespace: str) -> Unknown | None:
     """Why nobody can say that a document is not there."""

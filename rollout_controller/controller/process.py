@@ -143,10 +143,10 @@ class Controller:
             on_outcome=self.metrics.sink("event", EVENT_OUTCOMES),
         )
         applier = Applier(store, senses, self.teller, written=self.documents.put)
-        observer = Observer(self.documents, senses, sources)
+        self.observer = Observer(self.documents, senses, sources)
         self.post = self._post(settings.notifications)
         news = News(self.post if self.post.wanted else None)
-        reconciler = Reconciler(self.documents, observer, applier, witness, time.time, news=news)
+        reconciler = Reconciler(self.documents, self.observer, applier, witness, time.time, news=news)
         self.turns = Turns(
             self.documents,
             reconciler,
@@ -204,8 +204,12 @@ class Controller:
         self.turns.wake(key)
 
     def _changed(self, kind: Kind, key: Key) -> None:
+        document = self.documents.get(kind, key)
         if kind is ROLLOUT:
-            self.workloads.note(key, self.documents.get(ROLLOUT, key))
+            for other in self.workloads.note(key, document):
+                self.turns.wake(other)
+        if kind is POLICY and document is None:
+            self.observer.forget_policy(key)
         self.turns.changed(kind, key)
 
     # --- what others ask -----------------------------------------------------------------------------------------

@@ -72,11 +72,15 @@ class Workloads:
             return _without(Unknown("invalid", f"{words} is named by TritonRollout {others[0].name!r}, too: each needs its own"))
         return self._told(key, slot, self._state(key, slot, document, rollout.spec.deploy))
 
-    def note(self, key: Key, document: Raw | None) -> None:
-        """A TritonRollout came, changed or went."""
+    def note(self, key: Key, document: Raw | None) -> frozenset[Key]:
+        """A TritonRollout came, changed or went; gives the others whose workloads it shares, or did until now."""
         names = frozenset(_names(key, document)) if document is not None else frozenset()
+        others: set[Key] = set()
         with self._lock:
-            for name in self._names.pop(key, frozenset()) - names:
+            before = self._names.pop(key, frozenset())
+            for name in names ^ before:
+                others |= self._users.get(name, set()) - {key}
+            for name in before - names:
                 self._users[name].discard(key)
                 if not self._users[name]:
                     del self._users[name]
@@ -84,6 +88,7 @@ class Workloads:
                 self._users.setdefault(name, set()).add(key)
             if names:
                 self._names[key] = names
+        return frozenset(others)
 
     def answered(self, rollout: TritonRollout, slot: str, version: str | None, refusal: str | None) -> None:
         """What became of a change that was made for `version`; None: it was taken."""
@@ -94,8 +99,7 @@ class Workloads:
                 self._refusals[place] = _Refusal(version, refusal, self._clock())
 
     def forget(self, key: Key) -> None:
-        """The rollout is gone."""
-        self.note(key, None)
+        """The rollout is gone. What `note` knows stays: another of its name may be there already, and has been noted."""
         with self._lock:
             for memory in (self._read, self._refusals):
                 for place in [place for place in memory if place[0] == key]:

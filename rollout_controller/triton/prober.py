@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -70,6 +70,8 @@ class Prober:
         self._clock = clock
         self._lock = threading.RLock()
         self._slots: dict[tuple[Key, str], _Slot] = {}
+        self._names: dict[Key, dict[str, _Slot]] = {}
+        """The slots of each rollout by their names: with thousands of rollouts, one that goes must not be searched for."""
         self._by_url: dict[str, list[_Slot]] = {}
         self._clients: dict[str, TritonClient] = {}
         self._waiting: deque[_Slot] = deque()
@@ -105,18 +107,25 @@ class Prober:
             if have is not None:
                 self._drop(have)
             new = _Slot(key, slot, url, model, active)
-            self._slots[key, slot] = new
+            self._slots[key, slot] = self._names.setdefault(key, {})[slot] = new
             self._by_url.setdefault(url, []).append(new)
             if url not in self._clients:
                 self._clients[url] = self._client(url)
             self._repace(url)
 
+    def keep(self, key: Key, names: Collection[str]) -> None:
+        """Ask about these slots of the rollout only: it has no others any more."""
+        with self._lock:
+            mine = self._names.get(key, {})
+            for name in [name for name in mine if name not in names]:
+                del self._slots[key, name]
+                self._drop(mine.pop(name))
+            if not mine:
+                self._names.pop(key, None)
+
     def forget(self, key: Key) -> None:
         """The rollout is gone: so are its slots and what was asked for them."""
-        with self._lock:
-            for slot in [s for (k, _), s in self._slots.items() if k == key]:
-                del self._slots[key, slot.name]
-                self._drop(slot)
+        self.keep(key, ())
 
     def state(self, key: Key, slot: str) -> SlotState:
         """What is known now, from memory."""
@@ -193,6 +202,9 @@ class Prober:
     def _ask(self, key: Key, name: str, job: _Job) -> None:
         with self._lock:
             slot = self._slots.get((key, name))
+            if slot is not None and job.kind == "load" and slot.jobs and slot.jobs[0] == job:
+                while len(slot.jobs) > 1:  # asked for again while it runs: what was asked in between is not wanted any more
+                    slot.jobs.pop()
             if slot is None or job in slot.jobs or (job.kind == "warm-up" and slot.state.warmed == job.version):
                 return
             if time.monotonic() < slot.deaf_until:

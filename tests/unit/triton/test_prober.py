@@ -124,6 +124,21 @@ def test_of_loads_asked_while_one_runs_the_last_counts(prober: Prober, triton: W
     assert loads(triton) == 2
 
 
+def test_a_load_that_is_asked_for_again_while_it_runs_takes_back_what_was_asked_in_between(
+    prober: Prober, triton: WireTriton
+) -> None:
+    triton.load_s = 0.2
+    prober.want(KEY, "blue", triton.url, "m", active=True)
+    prober.load(KEY, "blue", "2")
+    until(lambda: loads(triton) == 1)
+    prober.load(KEY, "blue", "3")
+    prober.load(KEY, "blue", "2")
+    until(lambda: prober.state(KEY, "blue") == SlotState(version="2", ready=True))
+    time.sleep(0.1)
+    assert loads(triton) == 1
+    assert prober.state(KEY, "blue") == SlotState(version="2", ready=True)
+
+
 def test_a_version_is_warm_after_its_warm_up_was_answered(prober: Prober, triton: WireTriton) -> None:
     prober.want(KEY, "blue", triton.url, "m", active=True)
     until(lambda: prober.state(KEY, "blue").ready)
