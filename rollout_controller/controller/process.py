@@ -292,6 +292,8 @@ class Controller:
                 self.lost(late)
             if self._leads and not self._turning:
                 self._turn()
+            if self._turning:
+                self.schedule.keep_pace()
             self._tell_problems()
 
     def _lead(self) -> None:

@@ -41,6 +41,8 @@ class _Slot:
     state: SlotState = NOT_READ
     jobs: deque[_Job] = field(default_factory=deque)
     """What was asked; the first one is being done."""
+    busy: bool = False
+    """It has a thread that does its jobs, or waits for one."""
     epoch: int = 0
     """Counts the ended jobs: what a poll read before that is out of date."""
     deaf_until: float = 0.0
@@ -209,14 +211,14 @@ class Prober:
                 return
             if time.monotonic() < slot.deaf_until:
                 return
-            idle = not slot.jobs
             if job.kind == "load":  # what waited behind the running job was for a version nobody wants any more
                 while len(slot.jobs) > 1:
                     slot.jobs.pop()
                 slot.state = replace(slot.state, failed=None, failed_version=None)
             slot.jobs.append(job)
             slot.state = self._with_asked(slot, slot.state)
-            if idle:
+            if not slot.busy:
+                slot.busy = True
                 self._waiting.append(slot)
             self._start_waiting()
 
@@ -247,7 +249,8 @@ class Prober:
 
     def _current(self, slot: _Slot) -> _Job | None:
         with self._lock:
-            return slot.jobs[0] if slot.jobs and not slot.gone and not self._stopped.is_set() else None
+            slot.busy = bool(slot.jobs) and not slot.gone and not self._stopped.is_set()
+            return slot.jobs[0] if slot.busy else None
 
     def _do(self, slot: _Slot, job: _Job) -> Callable[[_Slot], SlotState]:
         """Do one job; what it changes in the slot's state comes back as a function."""
