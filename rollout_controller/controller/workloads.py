@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from rollout_controller import workload
 from rollout_controller.api.meta import Key, Raw
 from rollout_controller.api.rollout import Deploy, TritonRollout
-from rollout_controller.cluster.store import DEPLOYMENT, ROLLOUT, STATEFUL_SET, Kind
+from rollout_controller.cluster.store import DEPLOYMENT, ROLLOUT, STATEFUL_SET
 from rollout_controller.controller.observe import Documents, unread
 from rollout_controller.core.observation import SlotState, Unknown, WorkloadState
 
@@ -21,12 +21,6 @@ NOT_MANAGED = "this controller does not manage workloads: the chart's value work
 
 Name = tuple[str, Key]
 """Kind and key of a workload."""
-
-
-class AllDocuments(Documents, Protocol):
-    """Documents in memory, and which there are."""
-
-    def keys(self, kind: Kind) -> tuple[Key, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -43,7 +37,7 @@ class Workloads:
     the other.
     """
 
-    def __init__(self, documents: AllDocuments, clock: Callable[[], float], *, none: str | None = None) -> None:
+    def __init__(self, documents: Documents, clock: Callable[[], float], *, none: str | None = None) -> None:
         self._documents, self._clock, self._none = documents, clock, none
         self._lock = threading.RLock()
         self._read: dict[tuple[Key, str], tuple[Raw, Deploy, SlotState]] = {}
