@@ -31,6 +31,7 @@ from rollout_controller.controller.metrics import EVENT_OUTCOMES, POST_OUTCOMES,
 from rollout_controller.controller.news import News, given_up, permitted
 from rollout_controller.controller.notifications import NotificationsConfig
 from rollout_controller.controller.observe import Observer
+from rollout_controller.controller.pace import EvidencePace
 from rollout_controller.controller.reconcile import Reconciler
 from rollout_controller.controller.schedule import Schedule
 from rollout_controller.controller.senses import LiveSenses
@@ -146,7 +147,9 @@ class Controller:
         self.observer = Observer(self.documents, senses, sources)
         self.post = self._post(settings.notifications)
         news = News(self.post if self.post.wanted else None)
-        reconciler = Reconciler(self.documents, self.observer, applier, witness, time.time, news=news)
+        reconciler = Reconciler(
+            self.documents, self.observer, applier, witness, time.time, news=news, pace=EvidencePace(settings.workers)
+        )
         self.turns = Turns(
             self.documents,
             reconciler,

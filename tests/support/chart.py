@@ -41,7 +41,7 @@ def render(values: Mapping[str, Any] | None = None, *, name: str = NAME, namespa
         chart.validate_schema(merged)
         files = chart.render(merged, name=name, namespace=namespace)
     texts = [text for path, text in sorted(files.items()) if path.endswith(".yaml")]
-    return [document for text in texts for document in yaml.safe_load_all(text) if document]
+    return [document for text in texts for document in yaml.load_all(text, Loader=yaml.CSafeLoader) if document]
 
 
 @dataclass(frozen=True)
