@@ -144,11 +144,11 @@ class Controller:
             on_outcome=self.metrics.sink("event", EVENT_OUTCOMES),
         )
         applier = Applier(store, senses, self.teller, written=self.documents.put)
-        observer = Observer(self.documents, senses, sources)
+        self.observer = Observer(self.documents, senses, sources)
         self.post = self._post(settings.notifications)
         news = News(self.post if self.post.wanted else None)
         reconciler = Reconciler(
-            self.documents, observer, applier, witness, time.time, news=news, pace=EvidencePace(settings.workers)
+            self.documents, self.observer, applier, witness, time.time, news=news, pace=EvidencePace(settings.workers)
         )
         self.turns = Turns(
             self.documents,
@@ -207,8 +207,12 @@ class Controller:
         self.turns.wake(key)
 
     def _changed(self, kind: Kind, key: Key) -> None:
+        document = self.documents.get(kind, key)
         if kind is ROLLOUT:
-            self.workloads.note(key, self.documents.get(ROLLOUT, key))
+            for other in self.workloads.note(key, document):
+                self.turns.wake(other)
+        if kind is POLICY and document is None:
+            self.observer.forget_policy(key)
         self.turns.changed(kind, key)
 
     # --- what others ask -----------------------------------------------------------------------------------------
@@ -291,6 +295,8 @@ class Controller:
                 self.lost(late)
             if self._leads and not self._turning:
                 self._turn()
+            if self._turning:
+                self.schedule.keep_pace()
             self._tell_problems()
 
     def _lead(self) -> None:

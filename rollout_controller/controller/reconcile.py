@@ -185,7 +185,7 @@ class Reconciler:
         except InvalidDocument as error:
             return self._in_spite_of(key, document, error)
         if memory is None:
-            return Memory(document, rollout, rollout.status)
+            return self._first(document, rollout)
         status = rollout.status
         if _same_status(memory, document):  # as we wrote it: a server with older definitions drops what it does not know
             status = memory.status
@@ -195,6 +195,14 @@ class Reconciler:
             problem = explain.spec_held(changed, status.attempt.version)
             return Memory(document, rollout.model_copy(update={"spec": memory.rollout.spec}), status, problem)
         return Memory(document, rollout, status)
+
+    def _first(self, document: Raw, rollout: TritonRollout) -> Memory:
+        """At first sight, as after a restart: an attempt stays on the route that has its traffic, whatever the spec says now."""
+        held, attempt = self._observer.spec_under_way(rollout), rollout.status.attempt
+        if held is None or attempt is None:
+            return Memory(document, rollout, rollout.status)
+        problem = explain.spec_held("spec.route", attempt.version)
+        return Memory(document, rollout.model_copy(update={"spec": held}), rollout.status, problem)
 
     def _in_spite_of(self, key: Key, document: Raw, error: InvalidDocument) -> Memory:
         """The rollout of a document with faults: by its last valid spec, or without a status that cannot be read."""
