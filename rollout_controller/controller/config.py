@@ -68,13 +68,19 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 
 class PrometheusConfig(Model):
     """Where metrics are read. `window`: one batch of queries this often, at least the scrape interval; `lag`: how long a
-    scrape takes until its samples can be queried; `token_file`: a mounted file with a bearer token, read anew for each query.
+    scrape takes until its samples can be queried; `token_file`: a mounted file with a bearer token, read anew for each query;
+    `ca_file`: who signs its certificate, if not somebody well-known; `headers` and `params` go with each query.
     """
 
     url: Url
     window: Annotated[Duration, AfterValidator(_window_seconds)] = 5.0
     lag: Duration = 1.0
     token_file: Path | None = None
+    ca_file: Path | None = None
+    headers: dict[str, str] = Field(default={})
+    """For example X-Scope-OrgID, a tenant of Mimir; no secret, which has `token_file`."""
+    params: dict[str, str] = Field(default={})
+    """For example partial_response: "false", of Thanos."""
 
 
 class EnvoyConfig(Model):
