@@ -1,8 +1,8 @@
-"""What one update of the judge costs: `python -m benchmarks.judge` prints microseconds per SLO and window, and what a fleet takes.
+"""What one update of the judge costs: `python -m benchmarks.judge` prints microseconds per SLO and window, and a fleet's CPU.
 
 Each row is a policy: the objectives alone, with the comparison to stable (latency at three bucket edges), and with the retreat.
 One call takes in one window of each of two SLOs, with the verdicts and without new words, as a turn between two writes does.
-CPU time, the best of five. The fleet has 5,000 rollouts with 3 SLOs, a memory of its own for each, and a window of 10 s every 10 s.
+CPU time, the best of five. The fleet: 5,000 rollouts with 3 SLOs, a memory of its own for each, and a window of 10 s every 10 s.
 """
 
 from __future__ import annotations
