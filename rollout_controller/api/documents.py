@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,9 +16,14 @@ from rollout_controller.api.names import Raw
 MOST_NODES = 200_000
 """Fields and values of one document with its aliases written out: ten times what 1,000 routes need."""
 MOST_NESTED = 100
+MOST_BYTES = 4 << 20
+"""Of a file: more than an API server takes in one request (3 MiB). What is far longer was meant to be something else."""
 
 _STRING = "tag:yaml.org,2002:str"
 _MERGE = "tag:yaml.org,2002:merge"
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_ODD_NUMBER = re.compile(r"[-+]?0[0-9a-zA-Z].*|.*[_:].*")
+"""Numbers that YAML 1.1 reads otherwise than people do: 0x10 is 16, 010 is 8, 1_0 is 10, 1:30 is 90."""
 _WORDS = {
     "tag:yaml.org,2002:int": "is a number to YAML",
     "tag:yaml.org,2002:float": "is a number to YAML",
@@ -43,6 +50,24 @@ class _Loader(yaml.SafeLoader):
     }
 
 
+def text_of(data: bytes) -> str:
+    """The text of a file's bytes, UTF-8 with or without a byte order mark.
+
+    Raises:
+        ValueError: `what was read|what is allowed`.
+    """
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"more than {MOST_BYTES >> 20} MiB|at most {MOST_BYTES >> 20} MiB of YAML")
+    wide = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+    if data.startswith(wide) or (len(data) > 1 and 0 in data[:2]):
+        raise ValueError("is not UTF-8: by its first bytes it is UTF-16 or UTF-32, as some editors save it|text in UTF-8")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"is not UTF-8: byte 0x{data[error.start]:02x} in line {line}|text in UTF-8") from None
+
+
 def load_documents(text: str, file: str) -> list[Document]:
     """The documents of a YAML text; empty ones are left out. `file` is what errors call it.
 
@@ -56,6 +81,10 @@ def load_documents(text: str, file: str) -> list[Document]:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         said = ", ".join(part for part in (error.context, error.problem) if part)
         raise InvalidDocument(file, [FieldError("", f"is not YAML: {said}", "", file, line)]) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        said = f"is not YAML: character U+{ord(text[error.position]):04X}, which no YAML may have"
+        raise InvalidDocument(file, [FieldError("", said, "printable text", file, line)]) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         said = "nested too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())
         raise InvalidDocument(file, [FieldError("", f"is not YAML: {said}", "", file)]) from None
@@ -81,7 +110,8 @@ def _load(text: str, file: str) -> tuple[list[Document], list[FieldError]]:
                 if isinstance(raw, dict):
                     documents.append(Document(raw, file, lines))
                 elif raw is not None:
-                    here.add("", f"{str(raw)[:40]!r} is no document", "apiVersion, kind, metadata, spec", node)
+                    read = "a list" if isinstance(raw, list) else repr(raw)[:40]
+                    here.add("", f"{read} is no document", "a map of fields", node)
             faults += here.found
     finally:
         loader.dispose()
@@ -113,10 +143,13 @@ def _lines(root: yaml.Node, faults: _Faults) -> dict[str, int]:
         for below, at, value in _fields(path, node, faults):
             if below in lines:
                 faults.add(below, "is given twice", "once", at)
+                continue
             lines[below] = at.start_mark.line + 1
             todo.append((below, value))
         if path in ("metadata.annotations", "metadata.labels"):
             _check_texts(path, node, faults)
+        elif isinstance(node, yaml.ScalarNode) and not path.startswith(("metadata.annotations.", "metadata.labels.")):
+            _check_number(path, node, faults)
     return lines
 
 
@@ -146,6 +179,13 @@ def _check_texts(path: str, node: yaml.Node, faults: _Faults) -> None:
         if isinstance(value, yaml.ScalarNode) and value.tag in _WORDS:
             read = f"{value.value} {_WORDS[value.tag]}" if value.value else "is empty"
             faults.add(f"{path}.{key.value}", read, f'write it in quotes: {key.value}: "{value.value}"', value)
+
+
+def _check_number(path: str, node: yaml.ScalarNode, faults: _Faults) -> None:
+    """A plain number must be written as people write it."""
+    if node.tag in _NUMBERS and _ODD_NUMBER.fullmatch(node.value) and not node.style:
+        number = _Loader("").construct_object(node)
+        faults.add(path, f"{node.value} is the number {number:g} to YAML", f'{number:g}, or text in quotes: "{node.value}"', node)
 
 
 def _too_big(root: yaml.Node) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -44,6 +45,23 @@ class InvalidDocument(ValueError):
     def at(self, file: str, lines: dict[str, int]) -> InvalidDocument:
         """The same faults with the file and the line of the nearest known path."""
         return InvalidDocument(self.name, (replace(e, file=file, line=_nearest(e.path, lines)) for e in self.errors))
+
+
+def near(written: str, known: Iterable[str]) -> str | None:
+    """The one of `known` that a person who wrote `written` means: by its letters, whatever their case, without `_` and `-`."""
+    names = {_letters(name): name for name in known}
+    close = difflib.get_close_matches(_letters(written), names, n=1, cutoff=0.7)
+    return names[close[0]] if close else None
+
+
+def meant(written: object, known: Iterable[str]) -> str:
+    """`; did you mean 'weight'?`, to stand behind what is allowed; empty where nothing is near."""
+    name = near(written, known) if isinstance(written, str) else None
+    return f"; did you mean {name!r}?" if name is not None else ""
+
+
+def _letters(text: str) -> str:
+    return text.casefold().replace("_", "").replace("-", "")
 
 
 def _nearest(path: str, lines: dict[str, int]) -> int | None:

@@ -21,7 +21,7 @@ from rollout_controller.api.names import (
     Key,
     Raw,
 )
-from rollout_controller.api.wording import field_error
+from rollout_controller.api.wording import field_errors
 
 __all__ = [
     "ANNOTATION_COMMAND",
@@ -102,16 +102,14 @@ def evolve(model: T, **changes: Any) -> T:
 
 
 def parse(kind: type[T], raw: Mapping[str, Any]) -> T:
-    """Check a raw document.
+    """Check a raw document. Only the names that people write are taken (`minHold`, not our `min_hold`), as the API server does.
 
     Raises:
         InvalidDocument: with every fault's field path, what was read and what is allowed.
     """
     try:
-        return kind.model_validate(raw)
+        return kind.model_validate(raw, by_alias=True, by_name=False)
     except ValidationError as error:
         metadata = raw.get("metadata")
         name = metadata.get("name") if isinstance(metadata, Mapping) else None
-        raise InvalidDocument(
-            f"{raw.get('kind', kind.__name__)} {name!r}", [field_error(e, kind) for e in error.errors()]
-        ) from None
+        raise InvalidDocument(f"{raw.get('kind', kind.__name__)} {name!r}", field_errors(error.errors(), kind)) from None

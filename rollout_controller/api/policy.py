@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from rollout_controller.api.meta import Metadata, Model
-from rollout_controller.api.quantities import Duration, Percent
+from rollout_controller.api.quantities import Duration, Percent, format_duration
 
 LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 """Of the names of SLOs and guards: they become labels of metrics."""
@@ -81,7 +81,7 @@ class Slo(Model):
         if self.grace is not None and self.error_rate is not None:
             raise ValueError("grace on errors|only a latency SLO may have a grace: errors count at once")
         if not 0 < self.bad_share <= 0.5:
-            raise ValueError(f"allows {self.bad_share:.4g} of the requests to be bad|more than 0% and at most 50%")
+            raise ValueError(f"allows {self.bad_share * 100:.4g}% of the requests to be bad|more than 0% and at most 50%")
         return self
 
     @property
@@ -252,7 +252,9 @@ class PolicySpec(Model):
     @classmethod
     def _steps_rise_to_100(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
         weights = [step.weight for step in steps]
-        if not weights or any(b <= a for a, b in pairwise(weights)):
+        if not weights:
+            raise ValueError("steps is empty|at least one step, and the last must be 100")
+        if any(b <= a for a, b in pairwise(weights)):
             raise ValueError(f"weights {weights} do not rise|each step more than the one before, for example 10, 25, 50, 100")
         if weights[-1] != 100:
             raise ValueError(f"the last step is {weights[-1]}|the last step must be 100: all traffic on the new version")
@@ -269,7 +271,8 @@ class PolicySpec(Model):
         for index, step in enumerate(self.steps):
             if self.min_hold(step) > self.max_hold(step):
                 raise ValueError(
-                    f"steps[{index}] holds at least {self.min_hold(step):g}s but at most {self.max_hold(step):g}s"
+                    f"steps[{index}] holds at least {format_duration(self.min_hold(step))}"
+                    f" but at most {format_duration(self.max_hold(step))}"
                     "|minHold (hold.min) no longer than maxHold (undecided.after)"
                 )
         return self

@@ -15,20 +15,23 @@ from rollout_controller.api.status import RolloutStatus
 NAME_PATTERN = r"^[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?$"
 _DNS_NAME = re.compile(NAME_PATTERN.removeprefix("^").removesuffix("$"))
 LONGEST_NAME = 253
+MODEL_PATTERN = r"^[A-Za-z0-9_][-A-Za-z0-9_. ]*$"
+"""Of a folder in a model repository."""
 _VERSION = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.+]{0,126}[A-Za-z0-9])?")
 
 _LONGEST = 128
 """Characters of a version, a request id or a command; status repeats no more of what the annotations say."""
 
 
-def _name(value: str) -> str:
+def object_name(value: str) -> str:
+    """A name as Kubernetes takes it; raises ValueError with `what was read|what is allowed`."""
     if not _DNS_NAME.fullmatch(value) or len(value) > LONGEST_NAME:
         raise ValueError(f"{value!r} is not a name|lower-case letters, digits, '-' and '.', at most {LONGEST_NAME}")
     return value
 
 
 Name = Annotated[
-    str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN, "maxLength": LONGEST_NAME})
+    str, AfterValidator(object_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN, "maxLength": LONGEST_NAME})
 ]
 """Of a Kubernetes object, or a host."""
 
@@ -38,7 +41,7 @@ class Route(Model):
 
     virtual_service: Name
     """Name of the VirtualService; it is in the rollout's own namespace."""
-    http: Annotated[str, Field(max_length=LONGEST_NAME)] | None = None
+    http: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)] | None = None
     """Name of the http route; may be left out when only one route has both destinations."""
 
 
@@ -65,7 +68,7 @@ class Slot(Model):
 class ModelRepository(Model):
     """Versions are loaded and pinned through Triton's repository API: no image, no restart."""
 
-    model: Annotated[str, Field(max_length=LONGEST_NAME)]
+    model: Annotated[str, Field(pattern=MODEL_PATTERN, max_length=LONGEST_NAME)]
     """Name of the model in the repository."""
 
 
@@ -148,7 +151,7 @@ class RolloutSpec(Model):
         if len(slots) != 2:
             raise ValueError(f"{len(slots)} slots ({', '.join(slots)})|exactly two, for example blue and green")
         for name in slots:
-            _name(name)
+            object_name(name)
         first, second = slots.values()
         if (first.host, first.subset) == (second.host, second.subset):
             raise ValueError(

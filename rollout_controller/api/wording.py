@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 
-from rollout_controller.api.errors import FieldError
+from rollout_controller.api.errors import FieldError, meant, near
 
 _UNION_BRANCH = re.compile(r"literal\[.*|[A-Z]\w*|function-.*|constrained-.*")
 """Parts of pydantic's places that name a branch of a union, no field."""
@@ -35,24 +35,58 @@ _EXAMPLES = {
 }
 """By the end of a field's path; the longest that fits is shown."""
 
+_PATTERNS = {
+    r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$": "lower-case letters, digits and '-', at most 63",
+    r"^[A-Za-z0-9_][-A-Za-z0-9_. ]*$": "letters, digits, '_', '-', '.' and blanks, the first a letter, digit or '_'",
+}
+"""Patterns in words."""
 _BY_CONTEXT = {
     "string_pattern_mismatch": "text like {pattern}",
     "string_too_long": "at most {max_length} characters",
     "too_long": "at most {max_length} of them",
+    "string_too_short": "at least {min_length} character",
 }
 _WHOLE = ("int_type", "int_parsing", "int_from_float", "int_parsing_size")
 _NUMBER = ("float_type", "float_parsing", "finite_number")
 _BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 _MAP = ("model_type", "model_attributes_type", "dict_type")
 _LIST = ("tuple_type", "list_type")
+_BOOL = ("bool_type", "bool_parsing")
+
+
+def field_errors(errors: Sequence[Any], kind: type[BaseModel]) -> list[FieldError]:
+    """All of pydantic's errors on a document of `kind`, one for each mistake.
+
+    Left out: that a field is missing which was misspelt beside it, and what the other branches of a union say of a value
+    whose faulty field is known.
+    """
+    locs = [_loc(error) for error in errors]
+    above = {loc[:length] for loc in locs for length in range(len(loc))}
+    unknown = [loc for loc, error in zip(locs, errors, strict=True) if error["type"] == "extra_forbidden"]
+    misspelt = {(*loc[:-1], near(str(loc[-1]), _fields(_model_at(kind, loc[:-1])))) for loc in unknown}
+    found: dict[tuple[str | int, ...], FieldError] = {}
+    for loc, error in zip(locs, errors, strict=True):
+        if loc in above or (error["type"] == "missing" and loc in misspelt):
+            continue
+        fault = field_error(error, kind)
+        if (first := found.get(loc)) is not None and first.allowed != fault.allowed:
+            fault = FieldError(first.path, first.read, f"{first.allowed}; or {fault.allowed}")
+        found[loc] = fault
+    return list(found.values())
+
+
+def _loc(error: Any) -> tuple[str | int, ...]:
+    """Where it is, without pydantic's names for the branches of a union."""
+    return tuple(part for index, part in enumerate(error["loc"]) if not _is_branch(error["loc"], index))
 
 
 def field_error(error: Any, kind: type[BaseModel]) -> FieldError:
     """One of pydantic's errors on a document of `kind`."""
-    loc = tuple(part for index, part in enumerate(error["loc"]) if not _is_branch(error["loc"], index))
+    loc = _loc(error)
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
     if error["type"] == "extra_forbidden":
-        return FieldError(path, "unknown field", f"allowed here: {', '.join(_fields(_model_at(kind, loc[:-1])))}")
+        fields = _fields(_model_at(kind, loc[:-1]))
+        return FieldError(path, "unknown field", f"allowed here: {', '.join(fields)}{meant(loc[-1], fields)}")
     if error["type"] == "missing":
         example = _example(path)
         return FieldError(path, "is missing", f"for example {loc[-1]}: {example}" if example else "it must be given")
@@ -75,16 +109,15 @@ def shown(value: Any) -> str:
 def _allowed(error: Any, kind: type[BaseModel], loc: tuple[str | int, ...]) -> str | None:
     """What may stand there instead; None where pydantic's own words must do."""
     match error["type"]:
-        case "literal_error":
+        case "literal_error" | "enum":
             expected = str(error["ctx"]["expected"])
-            return f"one of {expected.replace(' or ', ', ')}" if " or " in expected else expected
+            allowed = f"one of {expected.replace(' or ', ', ')}" if " or " in expected else expected
+            return allowed + meant(error["input"], re.findall("'([^']*)'", expected))
         case "string_type":
-            scalar = isinstance(error["input"], (int, float)) and not isinstance(error["input"], bool)
-            return f'text: write it in quotes: "{error["input"]}"' if scalar else "text"
-        case "bool_type" | "bool_parsing":
-            return "true or false"
+            return _text(error["input"])
     if error["type"] in _BY_CONTEXT:
-        return _BY_CONTEXT[error["type"]].format(**error["ctx"])
+        words = _BY_CONTEXT[error["type"]].format(**error["ctx"])
+        return _PATTERNS.get(error["ctx"].get("pattern"), words)
     if error["type"] in (*_WHOLE, *_NUMBER, *_BOUNDS):
         return _range(kind, loc, whole=error["type"] not in _NUMBER)
     if error["type"] in _MAP:
@@ -93,7 +126,13 @@ def _allowed(error: Any, kind: type[BaseModel], loc: tuple[str | int, ...]) -> s
     if error["type"] in _LIST:
         example = _example("".join(f".{part}" for part in loc))
         return f"a list, for example {example}" if example else "a list"
-    return None
+    return "true or false" if error["type"] in _BOOL else None
+
+
+def _text(read: object) -> str:
+    if isinstance(read, bool):  # yes, no, on and off are such, too, and what was written is not known any more
+        return "text: write it in quotes"
+    return f'text: write it in quotes: "{read}"' if isinstance(read, (int, float)) else "text"
 
 
 def _range(kind: type[BaseModel], loc: tuple[str | int, ...], *, whole: bool) -> str:

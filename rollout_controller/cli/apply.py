@@ -11,11 +11,12 @@ from functools import partial
 from pathlib import Path
 
 from rollout_controller.api.documents import Document
-from rollout_controller.api.errors import FieldError, InvalidDocument
+from rollout_controller.api.errors import FieldError, InvalidDocument, meant, near
 from rollout_controller.api.meta import Metadata, parse
-from rollout_controller.api.names import Key, Raw
+from rollout_controller.api.names import ANNOTATION_COMMAND, ANNOTATION_REQUEST, ANNOTATION_VERSION, GROUP, Key, Raw
 from rollout_controller.api.policy import RolloutPolicy
-from rollout_controller.api.rollout import TritonRollout
+from rollout_controller.api.rollout import TritonRollout, object_name
+from rollout_controller.api.wording import shown
 from rollout_controller.cli import files
 from rollout_controller.cli.exits import CommandError, Exit
 from rollout_controller.cli.place import DATABASE, Cluster, place
@@ -34,12 +35,14 @@ from rollout_controller.cluster.store import (
     NotFound,
     ObjectStore,
 )
-from rollout_controller.controller.config import FILE_NAME, load_local
+from rollout_controller.controller.config import FILE_NAME, load_local, namespace_name
 from rollout_controller.slo.sources import check_policy, load_sources
 
 KINDS = (POLICY, VIRTUAL_SERVICE, ROLLOUT)
 """In the order of writing: what is referred to comes before what refers to it."""
 WRITES = 10
+ASKING = (ANNOTATION_VERSION, ANNOTATION_REQUEST, ANNOTATION_COMMAND)
+"""Annotations that people write on a TritonRollout."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,11 @@ def _store(directory: Path, *, create: bool) -> LocalStore | None:
     """
     if not create and not (directory / DATABASE).exists():
         return None
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = "it is no folder" if isinstance(error, FileExistsError) else error.strerror
+        raise CommandError(f"{directory} cannot hold documents: {why}", Exit.USAGE) from None
     if not (directory / FILE_NAME).exists():  # no controller runs without it, and a controller brings the routes in line
         return LocalStore(directory / DATABASE)
     envoy = load_local(directory).envoy
@@ -131,6 +138,7 @@ def _read(paths: Iterable[str], namespace: str, *, folder: bool) -> tuple[list[C
                 documents.append(_checked(document, namespace, folder=folder))
             except InvalidDocument as invalid:
                 faults.extend(invalid.at(document.file, document.lines).errors)
+    faults.extend(_twice(documents))
     return documents, faults
 
 
@@ -140,13 +148,10 @@ def _checked(document: Document, namespace: str, *, folder: bool) -> Checked:
     `folder`: there is no Istio that says whether it can take a route, only our own translation for Envoy.
     """
     raw = document.raw
-    kind = next((k for k in KINDS if (k.api_version, k.name) == (raw.get("apiVersion"), raw.get("kind"))), None)
-    if kind is None:
-        known = ", ".join(f"{k.name} ({k.api_version})" for k in KINDS)
-        read = f"{raw.get('kind')!r} of {raw.get('apiVersion')!r} was read"
-        raise InvalidDocument(document.file, [FieldError("kind", read, f"one of {known}")])
+    kind = _kind(document)
     if not isinstance(raw.get("metadata"), dict):
-        raise InvalidDocument(document.file, [FieldError("metadata", "is missing", "metadata: {name: ...}")])
+        read = f"{shown(raw['metadata'])} was read" if raw.get("metadata") is not None else "is missing"
+        raise InvalidDocument(document.file, [FieldError("metadata", read, "metadata: {name: ...}")])
     raw = {**raw, "metadata": {"namespace": namespace, **raw["metadata"]}}
     raw.pop("status", None)
     if kind is ROLLOUT:
@@ -155,8 +160,54 @@ def _checked(document: Document, namespace: str, *, folder: bool) -> Checked:
         raise InvalidDocument(document.file, faults)
     elif kind is VIRTUAL_SERVICE and folder:
         route_configuration([raw], name="check")
-    parse(Metadata, raw["metadata"])
+    _check_names(document, parse(Metadata, raw["metadata"]), kind)
     return Checked(kind, raw, document)
+
+
+def _kind(document: Document) -> Kind:
+    """What the document is; raises InvalidDocument."""
+    version, name = document.raw.get("apiVersion"), document.raw.get("kind")
+    for kind in KINDS:
+        if (kind.api_version, kind.name) == (version, name):
+            return kind
+        if kind.name == name and version is not None:
+            read = f"{shown(version)} was read"
+            raise InvalidDocument(document.file, [FieldError("apiVersion", read, f"{kind.api_version!r} for a {name}")])
+    known = ", ".join(f"{k.name} ({k.api_version})" for k in KINDS)
+    missing = next((field for field in ("kind", "apiVersion") if document.raw.get(field) is None), None)
+    read = "is missing" if missing else f"{name!r} of {version!r} was read"
+    allowed = f"one of {known}{meant(name, [k.name for k in KINDS])}"
+    raise InvalidDocument(document.file, [FieldError(missing or "kind", read, allowed)])
+
+
+def _check_names(document: Document, metadata: Metadata, kind: Kind) -> None:
+    """What an API server refuses, and a folder would take; and an annotation that asks for nothing because it is misspelt."""
+    faults = []
+    for field, check, text in (("name", object_name, metadata.name), ("namespace", namespace_name, metadata.namespace)):
+        try:
+            check(text)
+        except ValueError as error:
+            read, _, allowed = str(error).partition("|")
+            faults.append(FieldError(f"metadata.{field}", read, allowed))
+    for name in metadata.annotations if kind is ROLLOUT else ():
+        close = near(name, ASKING) if name.startswith(f"{GROUP}/") else None
+        if close is not None and close != name:
+            faults.append(FieldError(f"metadata.annotations.{name}", "unknown annotation", f"did you mean {close!r}?"))
+    if faults:
+        raise InvalidDocument(document.file, faults)
+
+
+def _twice(documents: Iterable[Checked]) -> Iterator[FieldError]:
+    """One document may stand in the files once: of two, one would be lost without a word."""
+    first: dict[tuple[Kind, Key], Checked] = {}
+    for checked in documents:
+        key = Key(checked.raw["metadata"]["namespace"], checked.raw["metadata"]["name"])
+        other = first.setdefault((checked.kind, key), checked)
+        if other.raw != checked.raw:
+            said = f"{checked.kind.name} {key} is given twice, and not the same"
+            place = f"{other.source.file}:{other.source.lines.get('', 1)}"
+            line = checked.source.lines.get("metadata.name")
+            yield FieldError("metadata.name", said, f"once; it is in {place}, too", checked.source.file, line)
 
 
 def _write(store: ObjectStore | None, kind: Kind, document: Raw, *, dry_run: bool) -> str:

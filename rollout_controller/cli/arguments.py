@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from rollout_controller.cli import values
 from rollout_controller.cli.place import program
-from rollout_controller.cli.words import duration
 
 EXITS = """Exit codes: 0 succeeded or fine, 1 failed, 2 usage, 3 rolled back or aborted, 4 timed out, 5 paused,
 130 interrupted."""
@@ -56,6 +56,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def _plainer(message: str) -> str:
+    if message.startswith("unrecognized arguments: -"):
+        return message + values.meant(message.split()[2], _options())
     if "invalid choice" not in message or "argument COMMAND" not in message:
         return message
     import difflib  # noqa: PLC0415 - only a mistyped command needs it
@@ -65,21 +67,9 @@ def _plainer(message: str) -> str:
     return f"there is no command {given!r}" + (f"; there is {close[0]!r}" if close else "")
 
 
-def _seconds(text: str) -> float:
-    try:
-        return duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number over 0")
-    return value
+def _options() -> set[str]:
+    subs = [sub for action in parser()._actions if isinstance(action.choices, dict) for sub in action.choices.values()]  # noqa: SLF001
+    return {option for sub in subs for option in sub._option_string_actions if option.startswith("--")}  # noqa: SLF001
 
 
 def _name(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +97,12 @@ def _list(parser: argparse.ArgumentParser) -> None:
 def _history(parser: argparse.ArgumentParser) -> None:
     _name(parser)
     _output(parser, ("json", "yaml", "html"), "; html: a page of one attempt, to be attached to a ticket")
-    parser.add_argument("--attempt", type=int, metavar="N", help="html: this attempt (default: the newest)")
+    parser.add_argument(
+        "--attempt",
+        type=values.between(1, None, "an attempt's number"),
+        metavar="N",
+        help="html: this attempt (default: the newest)",
+    )
     parser.add_argument("--to", metavar="FILE", help="html: write it to FILE (default: standard output)")
     parser.add_argument("--prometheus", metavar="URL", help="html: where its graphs come from (default: that of local.yaml)")
     parser.add_argument("--prometheus-token-file", metavar="FILE", help="html: a file with a bearer token for it")
@@ -115,7 +110,13 @@ def _history(parser: argparse.ArgumentParser) -> None:
 
 def _explain(parser: argparse.ArgumentParser) -> None:
     _name(parser)
-    parser.add_argument("--events", type=int, default=20, metavar="N", help="at most N events (default 20)")
+    parser.add_argument(
+        "--events",
+        type=values.between(0, None, "a number of events"),
+        default=20,
+        metavar="N",
+        help="at most N events (default 20)",
+    )
 
 
 def _output(parser: argparse.ArgumentParser, choices: tuple[str, ...], more: str) -> None:
@@ -125,12 +126,14 @@ def _output(parser: argparse.ArgumentParser, choices: tuple[str, ...], more: str
 def _answer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-wait", action="store_true", help="do not wait until a controller has taken it up")
     parser.add_argument(
-        "--answer-within", type=_seconds, default=10.0, metavar="TIME", help="how long to wait for that (default 10s)"
+        "--answer-within", type=values.seconds, default=10.0, metavar="TIME", help="how long to wait for that (default 10s)"
     )
 
 
 def _end(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--timeout", type=_seconds, default=3600.0, metavar="TIME", help="wait at most so long (default 1h)")
+    parser.add_argument(
+        "--timeout", type=values.seconds, default=3600.0, metavar="TIME", help="wait at most so long (default 1h)"
+    )
     parser.add_argument("--through-pause", action="store_true", help="go on waiting while it is paused, instead of exit 5")
 
 
@@ -181,27 +184,22 @@ def _controller(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--log-format", choices=("console", "json"), help="default: console on a terminal, else json")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
-    parser.add_argument("--metrics-port", type=int, metavar="PORT", help="for /metrics, /healthz, /readyz; 0 takes a free one")
-
-
-def _whole(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number over 0")
-    return value
+    parser.add_argument(
+        "--metrics-port",
+        type=values.between(0, 65535, "a port"),
+        metavar="PORT",
+        help="for /metrics, /healthz, /readyz; 0 takes a free one",
+    )
 
 
 def _simulate(parser: argparse.ArgumentParser) -> None:
     world, run = parser.add_argument_group("the world"), parser.add_argument_group("the simulation")
     parser.add_argument("-f", "--file", required=True, metavar="FILE", help="the RolloutPolicy; - is stdin")
-    world.add_argument("--rps", type=_positive, metavar="N", help="requests a second of the whole service")
+    world.add_argument("--rps", type=values.positive, metavar="N", help="requests a second of the whole service")
     world.add_argument("--errors", metavar="PERCENT", help="error rate of a healthy version (default 0.5%%)")
     world.add_argument("--p95", metavar="TIME", help="p95 of a healthy version (default 80ms)")
     world.add_argument("--scrape", metavar="TIME", help="scrape interval (default 15s)")
-    world.add_argument("--batch", type=_whole, metavar="N", help="requests that fail together (default 1)")
+    world.add_argument("--batch", type=values.whole, metavar="N", help="requests that fail together (default 1)")
     world.add_argument(
         "--hiccups", action="append", metavar="LEN/EVERY[/PODS]", help="each of a version's PODS is dead for LEN each EVERY"
     )
@@ -210,10 +208,12 @@ def _simulate(parser: argparse.ArgumentParser) -> None:
         "--harm", action="append", metavar="HARM", help="a version that hurts; again for another one (default: three usual ones)"
     )
     run.add_argument("--insist", action="store_true", help="begin although stable misses its objective (a person says promote)")
-    run.add_argument("--attempts", type=_whole, metavar="N", help="of each version that hurts, however long it takes")
-    run.add_argument("--time", type=_seconds, metavar="TIME", help="begin none after so long (default 20s without --attempts)")
+    run.add_argument("--attempts", type=values.whole, metavar="N", help="of each version that hurts, however long it takes")
+    run.add_argument(
+        "--time", type=values.seconds, metavar="TIME", help="begin none after so long (default 20s without --attempts)"
+    )
     run.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, other fates (default 1)")
-    run.add_argument("--processes", type=_whole, default=0, metavar="N", help="default: one a core; changes no result")
+    run.add_argument("--processes", type=values.whole, default=0, metavar="N", help="default: one a core; changes no result")
     run.add_argument("--picture", metavar="FILE.svg", help="draw weights and times, too")
     _output(parser, ("json", "yaml"), "")
 
@@ -221,7 +221,7 @@ def _simulate(parser: argparse.ArgumentParser) -> None:
 def _lab(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("up", "down", "status"))
     parser.add_argument("directory", nargs="?", default=".lab", metavar="DIR", help="default .lab")
-    parser.add_argument("--rps", type=_positive, default=40.0, metavar="N", help="up: requests a second (default 40)")
+    parser.add_argument("--rps", type=values.load, default=40.0, metavar="N", help="up: requests a second (default 40)")
     parser.add_argument(
         "--detach", action=argparse.BooleanOptionalAction, default=True, help="up: leave it running and return (default)"
     )
@@ -234,7 +234,7 @@ def _lab(parser: argparse.ArgumentParser) -> None:
 
 def _demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dir", default=".lab", metavar="DIR", help="default .lab")
-    parser.add_argument("--rps", type=_positive, metavar="N", help="requests a second")
+    parser.add_argument("--rps", type=values.load, metavar="N", help="requests a second")
     parser.add_argument("--keep", action="store_true", help="leave the lab running at the end")
 
 

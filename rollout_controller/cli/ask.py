@@ -67,6 +67,9 @@ def trigger(args: Namespace, session: Session) -> int:
     if not VERSION.fullmatch(version):
         allowed = "letters, digits, '-', '_', '.' and '+', at most 128"
         raise CommandError(f"{args.version!r} is not a version; {allowed}", Exit.USAGE)
+    if args.request is not None and not args.request.strip():
+        raise CommandError("--request is empty; an id of this ask, or leave it out for a fresh one", Exit.USAGE)
+    _one_wait(args)
     request = args.request or f"cli-{fresh_id()}"
     key = key_of(session.find(args.name))
 
@@ -82,6 +85,7 @@ def trigger(args: Namespace, session: Session) -> int:
 
 def retry(args: Namespace, session: Session) -> int:
     """The same version once more, with a new request id."""
+    _one_wait(args)
     key = key_of(session.find(args.name))
 
     def change(document: Raw) -> Mapping[str, str]:
@@ -94,6 +98,11 @@ def retry(args: Namespace, session: Session) -> int:
         return {ANNOTATION_REQUEST: f"cli-{fresh_id()}"}
 
     return _follow_up(args, session, key, annotate(session, key, change))
+
+
+def _one_wait(args: Namespace) -> None:
+    if args.wait and args.no_wait:
+        raise CommandError("--wait waits for the end and --no-wait for nothing: leave one of them out", Exit.USAGE)
 
 
 def _not_again(info: Info, command: str) -> None:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rollout_controller.api.names import Key, Raw
@@ -54,6 +55,8 @@ class Session:
     polls_s: tuple[float, ...] = LOCAL_POLLS_S
     list_every_s: float = 1.0
     clock: Callable[[], float] = time.time
+    folder: Path | None = None
+    """Of the documents, where there is no cluster."""
     _policies: dict[Key, _Read] = field(default_factory=dict)
 
     def reach(self, namespace: str) -> str:
@@ -109,7 +112,9 @@ class Session:
 
     def find(self, name: str) -> Raw:
         """The rollout of that name, written NAME or NAMESPACE/NAME; raises CommandError with what there is instead."""
-        space, _, short = name.rpartition("/")
+        space, slash, short = name.rpartition("/")
+        if not short or "/" in space or (slash and not space):
+            raise CommandError(f"{name!r} is no name of a TritonRollout; NAME or NAMESPACE/NAME", Exit.USAGE)
         space = space or self.namespace or ""
         if space:
             try:

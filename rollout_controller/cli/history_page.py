@@ -15,9 +15,9 @@ from rollout_controller.cli import past as pasts
 from rollout_controller.cli.exits import CommandError, Exit
 from rollout_controller.cli.fetch import Session
 from rollout_controller.cli.past import Past
-from rollout_controller.cli.place import Folder, place
 from rollout_controller.cli.words import seconds_since_1970
 from rollout_controller.cluster.store import Refused
+from rollout_controller.controller.urls import is_url
 from rollout_controller.report.model import Panel, Told
 from rollout_controller.report.page import html
 
@@ -26,6 +26,7 @@ ATTEMPT = f"{GROUP}/attempt"
 
 def page(args: Namespace, session: Session) -> int:
     """Write the page to --to, or to standard output."""
+    _check(args)
     document = session.find(args.name)
     rollout = parse(TritonRollout, document)
     past = pasts.find(rollout, args.attempt, session.clock())
@@ -41,6 +42,19 @@ def page(args: Namespace, session: Session) -> int:
         raise CommandError(f"{args.to} cannot be written: {(error.strerror or type(error).__name__).lower()}") from None
     session.screen.note(f"attempt {past.record.number} of {past.name} is in {args.to}")
     return Exit.FINE
+
+
+def _check(args: Namespace) -> None:
+    """Raises CommandError: without this the page would only lack its graphs."""
+    if args.prometheus is not None and not is_url(args.prometheus):
+        allowed = "http:// or https://, a host and a port, for example http://127.0.0.1:9090"
+        raise CommandError(f"--prometheus: {args.prometheus!r} is not a URL; {allowed}", Exit.USAGE)
+    if args.prometheus_token_file is not None:
+        try:
+            Path(args.prometheus_token_file).read_bytes()
+        except OSError as error:
+            said = f"--prometheus-token-file: {args.prometheus_token_file} cannot be read: {error.strerror}"
+            raise CommandError(said, Exit.USAGE) from None
 
 
 def _told(session: Session, document: Raw, past: Past) -> tuple[list[Told], list[tuple[str, str]]]:
@@ -63,12 +77,12 @@ def _told(session: Session, document: Raw, past: Past) -> tuple[list[Told], list
 def _panels(args: Namespace, session: Session, document: Raw, past: Past) -> tuple[list[Panel], list[tuple[str, str]]]:
     """The SLIs from Prometheus, or why there are none."""
     url, window_s, token_file = args.prometheus, 5.0, args.prometheus_token_file
-    where = place(args, session.screen)
-    if url is None and isinstance(where, Folder):
+    folder = session.folder
+    if url is None and folder is not None:
         from rollout_controller.controller.config import load_local  # noqa: PLC0415 - APScheduler's and the client's weight
 
         try:
-            config = load_local(where.path).prometheus
+            config = load_local(folder).prometheus
             url, window_s, token_file = config.url, config.window, config.token_file
         except InvalidDocument as error:
             return [], [("graphs", f"no Prometheus was asked: {error.one_line}")]

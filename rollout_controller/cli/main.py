@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from rollout_controller.cli import arguments
 from rollout_controller.cli.exits import CommandError, Exit
 
 ISSUES = "Please report it with the lines above; that is a fault of ours, not yours."
+
+
+_OUTSIDE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.EISDIR})
+"""Troubles of a file system that are no fault of ours."""
 
 
 class AtOnce(int):
@@ -29,6 +35,7 @@ def program() -> NoReturn:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    _open_streams()
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
@@ -42,6 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the last place where a fault can be explained
         return _explain(error)
     return code
+
+
+def _open_streams() -> None:
+    """Where we were started with closed streams (`>&-`): nobody reads, and no file of ours must get their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - as long as the process
 
 
 def _run(argv: list[str]) -> int:
@@ -126,10 +140,20 @@ def _explain(error: Exception) -> int:
     if isinstance(error, InvalidDocument):
         sys.stderr.write(f"{error}\n")
         return Exit.USAGE
+    if isinstance(error, OSError) and error.errno in _OUTSIDE:
+        return _say(f"{_what(error)}: {error.strerror}", Exit.FAILED)
     import traceback  # noqa: PLC0415
 
     traceback.print_exception(error)
     return _say(f"{type(error).__name__}: {error}\n{ISSUES}", Exit.FAILED)
+
+
+def _what(error: OSError) -> str:
+    """The file, or the output where none is named; what is still to be written there must not fail once more at exit."""
+    if error.filename is not None:
+        return str(error.filename)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return "the output cannot be written"
 
 
 if __name__ == "__main__":

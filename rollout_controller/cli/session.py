@@ -30,7 +30,7 @@ def _in_folder(args: Namespace, folder: Folder, shown: Screen) -> Iterator[Sessi
 
     store = LocalStore(_database(folder.path))
     try:
-        yield Session(store=store, screen=shown, namespace=args.namespace, command=prefix(args))
+        yield Session(store=store, screen=shown, namespace=args.namespace, command=prefix(args), folder=folder.path)
     finally:
         store.close()
 

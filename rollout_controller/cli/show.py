@@ -9,7 +9,7 @@ from typing import Any
 from rollout_controller.api.names import Raw
 from rollout_controller.cli import tables
 from rollout_controller.cli.card import card
-from rollout_controller.cli.exits import Exit
+from rollout_controller.cli.exits import CommandError, Exit
 from rollout_controller.cli.fetch import Session, key_of
 from rollout_controller.cli.info import Info, facts
 from rollout_controller.cli.page import Blank, Page, Para
@@ -28,6 +28,8 @@ PHASE_EXITS = {
 
 def status(args: Namespace, session: Session) -> int:
     """One rollout's card, or the list of all."""
+    if args.watch and args.output in {"json", "yaml", "raw"}:
+        raise CommandError(f"-w follows as text: leave out -w or -o {args.output}", Exit.USAGE)
     if args.name is None:
         return _status_of_all(args, session)
     return _status_of(args, session, session.find(args.name))
@@ -106,6 +108,9 @@ def history(args: Namespace, session: Session) -> int:
         from rollout_controller.cli.history_page import page  # noqa: PLC0415 - the documents' types, a third of a second
 
         return page(args, session)
+    for option in ("attempt", "to", "prometheus", "prometheus_token_file"):
+        if getattr(args, option) is not None:
+            raise CommandError(f"--{option.replace('_', '-')} is for -o html", Exit.USAGE)
     info = session.info(session.find(args.name))
     if args.output in {"json", "yaml"}:
         session.screen.data({"name": info.name, "namespace": info.namespace, "attempts": facts(info.history)}, args.output)

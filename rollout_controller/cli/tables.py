@@ -20,6 +20,8 @@ OUTCOME_TONES: dict[str, Tone] = {
     "Superseded": "dim",
 }
 EXPLAIN_LABEL = 10
+WIDEST_LABEL = 24
+"""A longer name of a check moves its own line only."""
 
 
 @dataclass(frozen=True)
@@ -119,18 +121,19 @@ def _past(past: PastInfo) -> Row:
 def explanation(info: Info, policy: dict[str, str], events: Sequence[EventInfo], command: str) -> Page:
     """Everything that is known: what is judged and how, what the policy says, and what was told so far."""
     blocks: list[Block] = [head(info), slots(info), Blank(), *reasons(info), *what_next(info, command), Blank()]
+    size = max(EXPLAIN_LABEL, *(min(len(check.name), WIDEST_LABEL) for check in info.checks), 0)
     if info.code:
-        blocks.append(Para("code", info.code, "dim", EXPLAIN_LABEL))
-    blocks += [
-        Para(check.name, f"{check.state}: {_told(info, check)}", STATE_TONES[check.state], EXPLAIN_LABEL) for check in info.checks
-    ]
-    blocks += [Blank(), *(Para(label, text, size=EXPLAIN_LABEL) for label, text in policy.items()), Blank()]
+        blocks.append(Para("code", info.code, "dim", size))
+    blocks += [Para(check.name, f"{check.state}: {_told(info, check)}", STATE_TONES[check.state], size) for check in info.checks]
+    blocks += [Blank(), *(Para(label, text, size=size) for label, text in policy.items()), Blank()]
     return (*blocks, *_told_so_far(events))
 
 
 def _told(info: Info, check: CheckInfo) -> str:
     """The sentence, what speaks against the version so far, and what is still needed."""
     words = check.sentence
+    if words and not words.endswith((".", "?", "!")):
+        words += "."
     if not words:
         words = (percent(check.value_share) if check.value_share is not None else check.unknown_code or "no data yet") + "."
     chance = check.false_alarm_share

@@ -107,6 +107,11 @@ def _read(path: Path) -> _File:
     raw = {} if raw is None else raw
     if not isinstance(raw, dict):
         raise _invalid(path, "", f"{type(raw).__name__} was read", "a kubeconfig: apiVersion: v1, kind: Config")
+    if not isinstance(current := raw.get("current-context") or "", str):
+        raise _invalid(path, "current-context", f"{current!r} was read", "the name of a context")
+    for name in ("clusters", "contexts", "users"):
+        if not isinstance(items := raw.get(name) or [], list) or not all(isinstance(item, dict) for item in items):
+            raise _invalid(path, name, f"{items!r} was read", "a list of maps, as `kubectl config view` shows it")
     lists = {name: raw.get(name) or [] for name in ("clusters", "contexts", "users")}
     try:
         return _File(path, KubeConfig.from_dict({**raw, **lists}, fname=path), {**raw, **lists})

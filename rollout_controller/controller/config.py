@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, Field
 
-from rollout_controller.api.documents import load_documents
+from rollout_controller.api.documents import MOST_BYTES, load_documents, text_of
 from rollout_controller.api.errors import FieldError, InvalidDocument
 from rollout_controller.api.meta import Model, parse
 from rollout_controller.api.quantities import Duration, format_duration
@@ -19,6 +19,7 @@ from rollout_controller.controller.urls import Url, url
 FILE_NAME = "local.yaml"
 DATABASE_NAME = "rollouts.db"
 SHORTEST_LEASE_S = 2
+SHORTEST_WINDOW_S = 1
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -54,18 +55,32 @@ def _lease_seconds(seconds: float) -> float:
     return seconds
 
 
+def _window_seconds(seconds: float) -> float:
+    if seconds < SHORTEST_WINDOW_S:
+        raise ValueError(
+            f"{format_duration(seconds)!r} was read|at least '{SHORTEST_WINDOW_S}s', and no shorter than a scrape interval"
+        )
+    return seconds
+
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class PrometheusConfig(Model):
     """Where metrics are read. `window`: one batch of queries this often, at least the scrape interval; `lag`: how long a
-    scrape takes until its samples can be queried; `token_file`: a mounted file with a bearer token, read anew for each query.
+    scrape takes until its samples can be queried; `token_file`: a mounted file with a bearer token, read anew for each query;
+    `ca_file`: who signs its certificate, if not somebody well-known; `headers` and `params` go with each query.
     """
 
     url: Url
-    window: Duration = 5.0
+    window: Annotated[Duration, AfterValidator(_window_seconds)] = 5.0
     lag: Duration = 1.0
     token_file: Path | None = None
+    ca_file: Path | None = None
+    headers: dict[str, str] = Field(default={})
+    """For example X-Scope-OrgID, a tenant of Mimir; no secret, which has `token_file`."""
+    params: dict[str, str] = Field(default={})
+    """For example partial_response: "false", of Thanos."""
 
 
 class EnvoyConfig(Model):
@@ -96,7 +111,7 @@ class LocalConfig(Model):
 class ClusterPrometheusConfig(PrometheusConfig):
     """The same, with times that fit a scrape interval of 5 s."""
 
-    window: Duration = 10.0
+    window: Annotated[Duration, AfterValidator(_window_seconds)] = 10.0
     lag: Duration = 2.0
 
 
@@ -155,12 +170,15 @@ def load_cluster(path: Path) -> ClusterConfig:
 def _load(path: Path, model: type[M], whence: str) -> M:
     file = str(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as stream:
+            text = text_of(stream.read(MOST_BYTES + 1))
     except FileNotFoundError:
         raise InvalidDocument(file, [FieldError("", "there is no such file", whence, file)]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "is not text"
-        raise InvalidDocument(file, [FieldError("", f"cannot be read: {why}", "YAML text", file)]) from None
+    except OSError as error:
+        raise InvalidDocument(file, [FieldError("", f"cannot be read: {error.strerror or error}", "YAML text", file)]) from None
+    except ValueError as error:
+        read, _, allowed = str(error).partition("|")
+        raise InvalidDocument(file, [FieldError("", read, allowed, file)]) from None
     documents = load_documents(text, file)
     if len(documents) != 1:
         fields = ", ".join(field.alias or name for name, field in model.model_fields.items())

@@ -118,7 +118,9 @@ class Controller:
     def _build(self, store: ObjectStore) -> None:
         settings, sources = self._settings, load_sources()
         config = settings.prometheus
-        prometheus = Prometheus(config.url, token_file=config.token_file)
+        prometheus = Prometheus(
+            config.url, token_file=config.token_file, ca_file=config.ca_file, headers=config.headers, params=config.params
+        )
         reader = SliReader(prometheus, sources, window_s=config.window, lag_s=config.lag, on_query=self.metrics.queried)
         self.prober = Prober(
             on_change=self._wake,

@@ -30,8 +30,15 @@ def run(args: argparse.Namespace) -> int:
             return _up(lab, args)
         return _down(lab) if args.action == "down" else _status(lab)
     except TROUBLE as trouble:
-        sys.stderr.write(f"error: {trouble}\n")
+        sys.stderr.write(f"error: {said(trouble)}\n")
         return FAILED
+
+
+def said(trouble: Exception) -> str:
+    """In a sentence; of a file system's troubles the file and why, without the number."""
+    if isinstance(trouble, OSError) and trouble.filename:
+        return f"{trouble.filename}: {trouble.strerror}"
+    return str(trouble)
 
 
 def _up(lab: Lab, args: argparse.Namespace) -> int:

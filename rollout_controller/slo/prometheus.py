@@ -115,6 +115,8 @@ class Prometheus:
             return Unknown("no-answer", f"Prometheus at {self.url} was not asked: {error}")
         except (requests.RequestException, HTTPError) as error:
             return Unknown("no-answer", f"Prometheus at {self.url} {_why(error, limit)}")
+        except OSError as error:  # `requests` says so of a file of authorities that is not there, or is no such file
+            return Unknown("no-answer", f"Prometheus at {self.url} was not asked: {error}")
         except _TooMuchError as error:
             return Unknown(error.code, f"Prometheus at {self.url} {error}")
         return self._read(status, body, kind)
@@ -126,6 +128,7 @@ class Prometheus:
             data="&".join([f"{name}={_quoted_form(value)}" for name, value in form.items()]),
             headers={**connect.headers, "Content-Type": "application/x-www-form-urlencoded"},
             auth=connect.auth,
+            verify=self._session.verify,  # else $REQUESTS_CA_BUNDLE would go before it
             timeout=limit,
             stream=True,
             allow_redirects=False,

@@ -144,6 +144,12 @@ BAD = (
         deploy={"image": "triton:{version}", "modelRepository": {"model": "resnet50"}},
     ),
     _rollout(
+        "spec.deploy.modelRepository.model",
+        "a model is letters, digits, '_', '-', '.' and blanks, and begins with a letter, digit or '_'",
+        deploy={"modelRepository": {"model": "../resnet50"}},
+    ),
+    _rollout("spec.route.http", "should be at least 1 chars long", route={"virtualService": "triton", "http": ""}),
+    _rollout(
         "spec.deploy.image",
         "the image does not hold {version}; for example 'registry/triton:{version}'",
         deploy={"image": "triton:1"},

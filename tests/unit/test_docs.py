@@ -52,6 +52,24 @@ def test_every_command_parses(page: Path) -> None:
         arguments.parser().parse_args(words)
 
 
+def test_events_are_asked_of_the_group_that_has_the_field() -> None:
+    """`kubectl get events` is of the core group, which answers 400 to `regarding.name`."""
+    lines = [line for page in PAGES for line in page.read_text().splitlines() if "regarding.name" in line]
+    assert lines
+    assert all("kubectl get events.events.k8s.io " in line for line in lines), lines
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "runbooks").glob("*.md")), ids=lambda page: page.stem)
+def test_commands_of_a_runbook_are_whole(page: Path) -> None:
+    """At three in the morning: each has the namespace, names a route where it means one, and parses."""
+    for line in re.findall(r"`(rollouts [^`]+)`", page.read_text()):
+        assert " -n NAMESPACE " in line or line.endswith(" -A"), line
+        arguments.parser().parse_args(shlex.split(line)[1:])
+    for line in re.findall(r"`(kubectl [^`]+)`", page.read_text()):
+        assert " -n " in line or " -A " in line or "describe" in line, line
+        assert "virtualservice" not in line or " ROUTE" in line, line
+
+
 def test_local_yaml_of_the_docs_is_one() -> None:
     text = (ROOT / "docs" / "local.md").read_text()
     block = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)

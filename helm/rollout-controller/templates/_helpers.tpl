@@ -83,6 +83,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- /* config.yaml: what the controller is told of its surroundings. */}}
 {{- define "rollout-controller.config" -}}
 {{- $prometheus := pick .Values.prometheus "url" "window" "lag" }}
+{{- range $name := list "headers" "params" }}
+{{- with index $.Values.prometheus $name }}{{- $_ := set $prometheus $name . }}{{- end }}
+{{- end }}
+{{- if or (.Values.prometheus.caSecret).name (.Values.prometheus.caConfigMap).name }}
+{{- $_ := set $prometheus "caFile" (printf "%s/value" (include "rollout-controller.secretFolder" "prometheus-ca")) }}
+{{- end }}
 {{- if (.Values.prometheus.tokenSecret).name }}
 {{- $_ := set $prometheus "tokenFile" (printf "%s/token" (include "rollout-controller.tokenFolder" .)) }}
 {{- end }}
@@ -95,7 +101,7 @@ metrics:
 lease: {{- toYaml $lease | nindent 2 }}
 workloads: {{- toYaml .Values.workloads | nindent 2 }}
 notifications: {{- include "rollout-controller.notifications" . | nindent 2 }}
-namespaces: {{ toJson .Values.namespaces }}
+namespaces: {{ toJson (default list .Values.namespaces) }}
 {{- end }}
 
 {{- /* What the controller may do where TritonRollouts are: it reads documents, shifts weights, writes status and events. */}}

@@ -17,6 +17,7 @@ from types import FrameType
 from rollout_controller.api.meta import Key
 from rollout_controller.api.policy import Latency
 from rollout_controller.cluster.local import LocalStore
+from rollout_controller.lab.command import said
 from rollout_controller.lab.demo import pages, summary
 from rollout_controller.lab.demo.lines import Lines
 from rollout_controller.lab.demo.play import Play
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         _note("interrupted; everything is stopped")
         return INTERRUPTED
     except TROUBLE as trouble:
-        _note(f"error: {trouble}")
+        _note(f"error: {said(trouble)}")
         return FAILED
     _say(_what_next(Path(args.dir), keep=args.keep))
     return code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rollout_controller.api.documents import load_documents
+from rollout_controller.api.documents import MOST_BYTES, load_documents, text_of
 from rollout_controller.api.errors import FieldError, InvalidDocument
 
 GOOD = """\
@@ -85,7 +85,7 @@ def test_annotations_are_text(written: str, read: str | None, allowed: str | Non
         ("a: 1\n---\n- b\n", 3, "is no document"),
         ("spec: {1: x}\n", 1, "1 is a number to YAML"),
         ("spec: {? [a] : x}\n", 1, "a map or list as a field's name"),
-        ("\x00", None, "is not YAML"),
+        ("a: b\n\x00", 2, "is not YAML: character U+0000"),
         ("a: &a [*a, *a]\n", 1, "grows too big"),
         ("[" * 1200, None, "is not YAML: nested too deep"),
         ("a: " + "[" * 150 + "]" * 150, 1, "grows too big"),
@@ -110,3 +110,45 @@ def test_all_faults_of_a_file_are_told_at_once() -> None:
     with pytest.raises(InvalidDocument) as caught:
         load_documents("a: 1\na: 2\n---\nmetadata: {labels: {x: 5}}\n---\n- 1\n", "f")
     assert [(error.path, error.line) for error in caught.value.errors] == [("a", 2), ("metadata.labels.x", 4), ("", 6)]
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [("0x10", "16"), ("010", "8"), ("1_0", "10"), ("1:30", "90"), ("0b11", "3"), ("1_0.5", "10.5"), ("1:30.5", "90.5")],
+)
+def test_a_number_that_yaml_reads_otherwise_than_people(written: str, number: str) -> None:
+    found = fault(f"spec:\n  weight: {written}\n")
+    assert (found.path, found.line) == ("spec.weight", 2)
+    assert found.read == f"{written} is the number {number} to YAML"
+    assert found.allowed == f'{number}, or text in quotes: "{written}"'
+    assert load_documents(f'spec: "{written}"', "f")[0].raw == {"spec": written}
+
+
+@pytest.mark.parametrize("written", ["0", "10", "-5", "+5", "0.5", "1.0e+3", "100ms", "1d"])
+def test_plain_numbers_and_times_are_taken(written: str) -> None:
+    assert load_documents(f"spec: {written}", "f")
+
+
+def test_what_is_given_twice_is_told_once() -> None:
+    with pytest.raises(InvalidDocument) as caught:
+        load_documents("a: [{b: 1}]\na: [{b: 2}]\n", "f")
+    assert [error.path for error in caught.value.errors] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("kind: X\n".encode("utf-16"), "UTF-16 or UTF-32"),
+        ("kind: X\n".encode("utf-16-be"), "UTF-16 or UTF-32"),
+        ("kind: X\n".encode("utf-32"), "UTF-16 or UTF-32"),
+        ("a: 1\n# grüße\n".encode("latin-1"), "is not UTF-8: byte 0xfc in line 2"),
+        (b"#" * (MOST_BYTES + 1), "more than 4 MiB"),
+    ],
+)
+def test_what_is_no_text_of_ours(data: bytes, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        text_of(data)
+
+
+def test_a_byte_order_mark_and_windows_lines_are_taken() -> None:
+    assert load_documents(text_of(b"\xef\xbb\xbfa: 1\r\nb: 2\r\n"), "f")[0].raw == {"a": 1, "b": 2}

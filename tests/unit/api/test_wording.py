@@ -62,7 +62,36 @@ def faults(kind: Any, document: Any, path: str, value: Any) -> list[FieldError]:
             ("spec.slos", "is missing", "for example slos: [{name: errors, source: envoy, errorRate: {max: 1%}}]"),
         ),
         ("/spec/drift", {"then": "Nothing"}, ("spec.drift.then", "'Nothing' was read", "one of 'Restore', 'Pause', 'Abort'")),
-        ("/spec/hold", {"minn": "1s"}, ("spec.hold.minn", "unknown field", "allowed here: min, minRequests, timeout")),
+        (
+            "/spec/hold",
+            {"minn": "1s"},
+            ("spec.hold.minn", "unknown field", "allowed here: min, minRequests, timeout; did you mean 'min'?"),
+        ),
+        (
+            "/spec/slos/0",
+            {"name": "e", "source": "envoy", "error_rate": {"max": "1%"}},
+            (
+                "spec.slos[0].error_rate",
+                "unknown field",
+                "allowed here: errorRate, grace, latency, name, source; did you mean 'errorRate'?",
+            ),
+        ),
+        (
+            "/spec/slos/0/name",
+            "Errors!",
+            ("spec.slos[0].name", "'Errors!' was read", "lower-case letters, digits and '-', at most 63"),
+        ),
+        (
+            "/spec/drift",
+            {"then": "restore"},
+            ("spec.drift.then", "'restore' was read", "one of 'Restore', 'Pause', 'Abort'; did you mean 'Restore'?"),
+        ),
+        ("/spec/steps", [], ("spec.steps", "steps is empty", "at least one step, and the last must be 100")),
+        (
+            "/spec/hold",
+            {"min": "1h"},
+            ("spec", "steps[0] holds at least 1h but at most 6m", "minHold (hold.min) no longer than maxHold (undecided.after)"),
+        ),
         ("/kind", "Policy", ("kind", "'Policy' was read", "'RolloutPolicy'")),
         ("/metadata", {}, ("metadata.name", "is missing", "for example name: resnet50")),
     ],
@@ -77,9 +106,13 @@ def test_a_policy(pointer: str, value: Any, expected: tuple[str, str, str]) -> N
     [
         ("/spec/policy", ..., ("spec.policy", "is missing", "for example policy: balanced")),
         ("/spec/policy", 5, ("spec.policy", "5 was read", 'text: write it in quotes: "5"')),
-        ("/spec/route/http", True, ("spec.route.http", "true was read", "text")),
+        ("/spec/route/http", True, ("spec.route.http", "true was read", "text: write it in quotes")),
         ("/spec/slots/blue", "triton", ("spec.slots.blue", "'triton' was read", "a map of fields: host, subset, workload")),
-        ("/spec/slots/blue/hots", "x", ("spec.slots.blue.hots", "unknown field", "allowed here: host, subset, workload")),
+        (
+            "/spec/slots/blue/hots",
+            "x",
+            ("spec.slots.blue.hots", "unknown field", "allowed here: host, subset, workload; did you mean 'host'?"),
+        ),
         ("/spec/slots", ["a"], ("spec.slots", '["a"] was read', "a map")),
         (
             "/spec/slots/blue/workload",
@@ -96,6 +129,24 @@ def test_a_rollout(pointer: str, value: Any, expected: tuple[str, str, str]) -> 
 def test_a_union_is_no_part_of_the_path() -> None:
     found = faults(RolloutPolicy, policy("vision"), "/spec/retreat", {"coolDown": 5})
     assert {error.path for error in found} <= {"spec.retreat", "spec.retreat.coolDown"}
+
+
+@pytest.mark.parametrize(
+    ("pointer", "value", "path", "allowed"),
+    [
+        ("/spec/retreat", True, "spec.retreat", "a map of fields: coolDown, strikes; or 'off'"),
+        ("/spec/retreat", {"strikes": 0}, "spec.retreat.strikes", "a whole number from 1 to 10"),
+        (
+            "/spec/steps/0",
+            {"wieght": 10},
+            "spec.steps[0].wieght",
+            "allowed here: maxHold, minHold, minRequests, pause, probe, weight; did you mean 'weight'?",
+        ),
+    ],
+)
+def test_one_mistake_is_one_fault(pointer: str, value: Any, path: str, allowed: str) -> None:
+    (found,) = faults(RolloutPolicy, policy("vision"), pointer, value)
+    assert (found.path, found.allowed) == (path, allowed)
 
 
 def test_a_long_value_is_cut() -> None:

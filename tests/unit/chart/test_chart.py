@@ -237,6 +237,7 @@ def test_the_configuration_is_what_the_values_say() -> None:
         "namespaces": [],
     }
     assert config(render({"workloads": {"manage": True}}))["workloads"] == {"manage": True}
+    assert config(render({"namespaces": None}))["namespaces"] == []
     documents = render({"namespaces": ["vision"], "triton": {"urls": {"triton-blue": "http://10.0.0.7:8000"}}})
     assert config(documents)["namespaces"] == ["vision"]
     assert config(documents)["triton"]["urls"] == {"triton-blue": "http://10.0.0.7:8000"}
@@ -252,6 +253,29 @@ def test_a_token_is_a_mounted_file() -> None:
     assert path == f"{mount['mountPath']}/token"
     others = [m["mountPath"] for m in pod["containers"][0]["volumeMounts"] if m is not mount]
     assert not any(mount["mountPath"].startswith(f"{other}/") for other in others), "no mount inside a read-only mount"
+
+
+@pytest.mark.parametrize("kind", ["caSecret", "caConfigMap"])
+def test_a_prometheus_with_an_authority_of_its_own(kind: str) -> None:
+    documents = render(
+        {"prometheus": {kind: CA, "headers": {"X-Scope-OrgID": "vision"}, "params": {"partial_response": "false"}}}
+    )
+    told = config(documents)["prometheus"]
+    assert (told["headers"], told["params"]) == ({"X-Scope-OrgID": "vision"}, {"partial_response": "false"})
+    pod = one(documents, "Deployment")["spec"]["template"]["spec"]
+    (mount,) = (mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "prometheus-ca")
+    assert (told["caFile"], mount["readOnly"]) == (f"{mount['mountPath']}/value", True)
+    (volume,) = (volume for volume in pod["volumes"] if volume["name"] == "prometheus-ca")
+    source = volume["secret"] if kind == "caSecret" else volume["configMap"]
+    assert source["items"] == [{"key": "ca.crt", "path": "value"}]
+    assert source.get("secretName", source.get("name")) == "company-ca"
+
+
+def test_a_long_name_fits_everywhere() -> None:
+    """Helm takes 53 characters, a Service 63."""
+    for document in render(name="r" * 53, values={"fullnameOverride": "f" * 63}) + render(name="r" * 53):
+        longest = 63 if document["kind"] in {"Service", "Deployment"} else 253
+        assert len(document["metadata"]["name"]) <= longest, document["kind"]
 
 
 def test_the_lease_is_the_one_that_may_be_written() -> None:
@@ -320,6 +344,30 @@ def test_what_has_no_default_is_asked_for() -> None:
         ({"workloads": {"manage": "yes"}}, "at '/workloads/manage': got string, want boolean"),
         ({"runAsUser": 0}, "at '/runAsUser': minimum: got 0, want 1"),
         ({"resources": {"limits": {"memory": "lots"}}}, "at '/resources/limits/memory': 'lots' does not match pattern"),
+        ({"resources": {"limits": {"cpu": -1}}}, "at '/resources/limits/cpu': minimum: got -1, want 0"),
+        ({"triton": {"url": "http://{host}.{ns}:8000"}}, "at '/triton/url': 'http://{host}.{ns}:8000' does not match pattern"),
+        ({"imagePullSecrets": ["pull"]}, "at '/imagePullSecrets/0': got string, want object"),
+        ({"image": {"tag": 1.5}}, "at '/image/tag': got number, want string"),
+        ({"image": {"digest": "sha256:abc"}}, "at '/image/digest': 'sha256:abc' does not match pattern"),
+        ({"namespaces": [""]}, "at '/namespaces/0': '' does not match pattern"),
+        ({"extraEnv": {"HTTPS_PROXY": "http://proxy:3128"}}, "at '/extraEnv': got object, want array"),
+        ({"extraEnv": [{"name": "A", "value": 1}]}, "at '/extraEnv/0/value': got number, want string"),
+        ({"podLabels": {"app.kubernetes.io/name": "mine"}}, "at '/podLabels/app.kubernetes.io~1name': false schema"),
+        ({"podAnnotations": {"checksum/config": "x"}}, "at '/podAnnotations/checksum~1config': false schema"),
+        (
+            {"monitoring": {"rules": {"labels": {"helm.sh/chart": "x"}}}},
+            "at '/monitoring/rules/labels/helm.sh~1chart': false schema",
+        ),
+        ({"nodeSelector": {"gpu": True}}, "at '/nodeSelector/gpu': got boolean, want string"),
+        ({"tolerations": {"key": "x"}}, "at '/tolerations': got object, want array"),
+        ({"nameOverride": "My App"}, "at '/nameOverride': 'My App' does not match pattern"),
+        ({"fullnameOverride": "a.b"}, "at '/fullnameOverride': 'a.b' does not match pattern"),
+        ({"prometheus": {"caSecret": CA, "caConfigMap": CA}}, "at '/prometheus': 'not' failed"),
+        (
+            {"prometheus": {"caSecret": {"key": "ca.crt"}}},
+            "at '/prometheus/caSecret': properties 'name' required, if 'key' exists",
+        ),
+        ({"prometheus": {"headers": {"X-Scope-OrgID": 7}}}, "at '/prometheus/headers/X-Scope-OrgID': got number, want string"),
     ],
 )
 def test_bad_values_are_refused_with_their_place(values: Raw, said: str) -> None:
@@ -335,7 +383,7 @@ def test_every_value_is_known_to_the_schema() -> None:
     assert schema is not None
     assert set(schema["properties"]) - set(values) == {"global"}
     for name, part in schema["properties"].items():
-        if "properties" in part and name != "resources":
+        if "properties" in part and name not in {"resources", "podAnnotations"}:
             assert set(part["properties"]) == set(values[name]), name
 
 
@@ -351,6 +399,7 @@ def test_what_a_platform_asks_of_pods_gets_there() -> None:
         "priorityClassName": "high",
         "imagePullSecrets": [{"name": "pull"}],
         "terminationGracePeriodSeconds": 30,
+        "extraEnv": [{"name": "NO_PROXY", "value": "$(KUBERNETES_SERVICE_HOST),.svc"}],
     }
     template = one(render(given), "Deployment")["spec"]["template"]
     assert template["metadata"]["labels"]["sidecar.istio.io/inject"] == "true"
@@ -358,3 +407,4 @@ def test_what_a_platform_asks_of_pods_gets_there() -> None:
     names = ("nodeSelector", "tolerations", "affinity", "priorityClassName", "imagePullSecrets", "terminationGracePeriodSeconds")
     assert {name: template["spec"][name] for name in names} == {name: given[name] for name in names}
     assert "topologySpreadConstraints" not in template["spec"]
+    assert template["spec"]["containers"][0]["env"] == given["extraEnv"]

@@ -27,7 +27,14 @@ def test_the_controller_reads_the_charts_configuration(tmp_path: Path) -> None:
         tmp_path,
         {
             "namespaces": ["vision", "speech"],
-            "prometheus": {"window": "15s", "lag": "1500ms", "tokenSecret": {"name": "prometheus-token", "key": "token"}},
+            "prometheus": {
+                "window": "15s",
+                "lag": "1500ms",
+                "tokenSecret": {"name": "prometheus-token", "key": "token"},
+                "caSecret": {"name": "ca", "key": "x"},
+                "headers": {"A": "b"},
+                "params": {"c": "d"},
+            },
             "triton": {"urls": {"triton-blue": "http://10.0.0.7:8000", "vision/triton": "http://10.0.0.8:8000"}},
             "metrics": {"port": 9090},
             "lease": {"name": "mine", "duration": "10s"},
@@ -35,6 +42,8 @@ def test_the_controller_reads_the_charts_configuration(tmp_path: Path) -> None:
     )
     assert (config.prometheus.window, config.prometheus.lag) == (15.0, 1.5)
     assert str(config.prometheus.token_file) == "/var/run/secrets/rollout-controller/prometheus/token"
+    assert str(config.prometheus.ca_file) == "/var/run/secrets/rollout-controller/prometheus-ca/value"
+    assert (config.prometheus.headers, config.prometheus.params) == ({"A": "b"}, {"c": "d"})
     assert config.triton.urls == {"triton-blue": "http://10.0.0.7:8000", "vision/triton": "http://10.0.0.8:8000"}
     assert (config.metrics.host, config.metrics.port) == ("0.0.0.0", 9090)
     assert config.lease is not None
@@ -112,7 +121,9 @@ def test_the_configuration_in_the_docs_is_the_default(tmp_path: Path) -> None:
     path.write_text(block)
     written = load_cluster(path)
     assert str(written.prometheus.token_file) == "/var/run/secrets/prometheus/token"
-    without = written.model_copy(update={"prometheus": written.prometheus.model_copy(update={"token_file": None})})
+    without = written.model_copy(
+        update={"prometheus": written.prometheus.model_copy(update={"token_file": None, "ca_file": None})}
+    )
     assert without == loaded(tmp_path, {})
 
 

@@ -111,7 +111,9 @@ def test_an_unknown_context_is_answered_with_those_there_are(tmp_path: Path) -> 
     ("change", "said"),
     [
         ({"contexts": []}, "there are no contexts at all"),
-        ({"contexts": 7}, "clusters, contexts, users"),
+        ({"contexts": 7}, "contexts: 7 was read"),
+        ({"clusters": [1, 2]}, "clusters: [1, 2] was read"),
+        ({"current-context": ["here"]}, "current-context: ['here'] was read"),
         ({"contexts": [{"context": {}}]}, "'name' is missing"),
         ({"clusters": []}, "there is no cluster 'c', which context 'here' names"),
         ({"users": []}, "there is no user 'u', which context 'here' names"),

@@ -59,6 +59,10 @@ GOOD = "prometheus: {url: http://p:9090}\n"
         ("prometheus: {url: p:9090}\n", ("config.yaml:1", "prometheus.url", "'p:9090' is not a URL", "http://")),
         ("prometheus: {url: http://p:port}\n", ("prometheus.url", "is not a URL")),
         ("prometheus:\n  url: http://p\n  window: 10\n", ("config.yaml:3", "prometheus.window", "not a duration", "'100ms'")),
+        ("prometheus: {url: http://p, window: 0s}\n", ("prometheus.window", "'0s' was read", "at least '1s'")),
+        ("prometheus: {url: http://p, token_file: /x}\n", ("prometheus.token_file: unknown field", "did you mean 'tokenFile'?")),
+        ("prometheus: {url: http://p:0x10}\n", ("prometheus.url", "is not a URL")),
+        (GOOD + "metrics: {port: 0x1F90}\n", ("config.yaml:2", "metrics.port: 0x1F90 is the number 8080 to YAML", "8080, or")),
         (GOOD + "metrics: {port: 70000}\n", ("metrics.port", "70000", "from 0 to 65535")),
         (GOOD + "triton: {url: 'http://triton:8000'}\n", ("triton.url", "does not say where a host is", "{host}")),
         (GOOD + "triton: {url: 'http://{host}.{ns}:8000'}\n", ("triton.url", "{namespace}")),
@@ -92,7 +96,7 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     with pytest.raises(InvalidDocument, match="there is no such file"):
         load_cluster(tmp_path / "config.yaml")
     (tmp_path / "config.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InvalidDocument, match="cannot be read: is not text"):
+    with pytest.raises(InvalidDocument, match="is not UTF-8: by its first bytes it is UTF-16"):
         load_cluster(tmp_path / "config.yaml")
     with pytest.raises(InvalidDocument, match="cannot be read: Is a directory"):
         load_cluster(tmp_path)

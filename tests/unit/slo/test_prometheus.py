@@ -101,6 +101,13 @@ def test_secrets_never_come_back_in_a_sentence(tmp_path: Path) -> None:
     assert "pa55word" not in other.sentence
 
 
+def test_a_missing_file_of_authorities_is_said(tmp_path: Path) -> None:
+    found = Prometheus("https://127.0.0.1:1", ca_file=tmp_path / "none").instant("up", 1)
+    assert isinstance(found, Unknown)
+    assert found.code == "no-answer"
+    assert str(tmp_path / "none") in found.sentence
+
+
 def test_a_missing_token_file_is_said(tmp_path: Path) -> None:
     found = Prometheus(URL, token_file=tmp_path / "none").instant("up", 1)
     assert isinstance(found, Unknown)
