@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from rollout_controller.api.errors import InvalidDocument
 from rollout_controller.api.meta import Key, Metadata, Raw, parse
-from rollout_controller.api.rollout import TritonRollout
+from rollout_controller.api.rollout import RolloutSpec, TritonRollout
 from rollout_controller.api.status import Reason, RolloutStatus
 from rollout_controller.cluster.store import ROLLOUT, Refused
 from rollout_controller.controller import decisions
@@ -25,6 +25,7 @@ from rollout_controller.core.explain import phase as explain
 from rollout_controller.core.obstacle import obstacle, once_more
 from rollout_controller.core.plan import Plan, Tell, WriteStatus
 from rollout_controller.core.refusal import changed_under_way, refuse, stored_status, without_status
+from rollout_controller.core.roles import moved
 from rollout_controller.core.turn import RESTING_LOOK_S
 
 
@@ -47,13 +48,15 @@ class Witness(Protocol):
 class Memory:
     """A rollout as the last turn left it; its status is newer than the stored one by some evidence (see `evidence_s`).
 
-    `problem`: why its spec is an older one than the document's.
+    `problem`: why its spec is an older one than the document's. `known`: the spec that the status is about, where a turn has
+    succeeded with it.
     """
 
     document: Raw
     rollout: TritonRollout
     status: RolloutStatus
     problem: Reason | None = None
+    known: RolloutSpec | None = None
 
 
 _EVIDENCE = (WriteStatus(),)
@@ -117,7 +120,7 @@ class Reconciler:
             evidence_s=self._pace.between_s(len(self._in_attempt)),
         )
         plan = self._news.owe(rollout, once_more(rollout, plan, now), now)
-        self._memory[key] = Memory(LOST, rollout, rollout.status, memory.problem)
+        self._memory[key] = Memory(LOST, rollout, rollout.status, memory.problem, memory.known)
         self._farewells.remember(rollout, sight, status)
         try:
             with decisions.context(rollout, plan), self._pace.writing() if plan.actions == _EVIDENCE else nullcontext():
@@ -131,7 +134,7 @@ class Reconciler:
         if written is not None:
             version = {"resource_version": written["metadata"]["resourceVersion"]}  # all that a write of the status changes
             rollout = rollout.model_copy(update={"status": plan.status, "metadata": rollout.metadata.model_copy(update=version)})
-        self._memory[key] = Memory(written or document, rollout, plan.status, memory.problem)
+        self._memory[key] = Memory(written or document, rollout, plan.status, memory.problem, rollout.spec)
         (self._in_attempt.discard if plan.status.attempt is None else self._in_attempt.add)(key)
         self._news.offer(key, rollout.metadata.uid, plan.status)
         self._witness.turned(rollout, sight, plan)
@@ -193,8 +196,10 @@ class Reconciler:
         changed = changed_under_way(memory.rollout.spec, rollout.spec) if status.attempt is not None else None
         if changed is not None and status.attempt is not None:
             problem = explain.spec_held(changed, status.attempt.version)
-            return Memory(document, rollout.model_copy(update={"spec": memory.rollout.spec}), status, problem)
-        return Memory(document, rollout, status)
+            return Memory(document, rollout.model_copy(update={"spec": memory.rollout.spec}), status, problem, memory.known)
+        if memory.known is not None:
+            status = moved(memory.known, rollout.spec, status)
+        return Memory(document, rollout, status, known=memory.known)
 
     def _first(self, document: Raw, rollout: TritonRollout) -> Memory:
         """At first sight, as after a restart: an attempt stays on the route that has its traffic, whatever the spec says now."""
@@ -217,14 +222,14 @@ class Reconciler:
             self._witness.invalid(key, error)
         changes: dict[str, Any] = {"metadata": Metadata.model_validate(document["metadata"])}
         if _same_status(memory, document):
-            return Memory(document, memory.rollout.model_copy(update=changes), memory.status, problem)
+            return Memory(document, memory.rollout.model_copy(update=changes), memory.status, problem, memory.known)
         changes["status"] = stored_status(document)
-        return Memory(document, memory.rollout.model_copy(update=changes), changes["status"], problem)
+        return Memory(document, memory.rollout.model_copy(update=changes), changes["status"], problem, memory.known)
 
     def _without_status(self, memory: Memory | None, document: Raw, rollout: TritonRollout, error: InvalidDocument) -> Memory:
         """Somebody garbled the status: what is in memory goes on, and where there is nothing the route decides anew."""
         if memory is not None and memory.document is not LOST:
-            return Memory(document, rollout, memory.status)
+            return Memory(document, rollout, memory.status, known=memory.known)
         lost = explain.status_lost(error.one_line)
         self._applier.say(rollout, Tell(lost.code, lost.sentence, f"document/{lost.code}/{lost.sentence}", warning=True))
         return Memory(document, rollout, rollout.status)

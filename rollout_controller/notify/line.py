@@ -22,11 +22,11 @@ class _Queue:
 
     messages: deque[Message] = field(default_factory=deque)
     tries: int = 0
-    due: float = 0.0
+    due: float = float("-inf")
 
 
 class Line:
-    """Messages of all rollouts for one target. Not for several threads. Times are seconds since 1970.
+    """Messages of all rollouts for one target. Not for several threads. Times are of a clock that nobody sets, but for `stale`.
 
     `pause_s` gives the wait after so many tries (from 1). Where a target asks for a pause, everybody waits; else only the
     rollout whose message failed.
@@ -35,7 +35,7 @@ class Line:
     def __init__(self, pause_s: Callable[[int], float]) -> None:
         self._pause_s = pause_s
         self._queues: dict[Key, _Queue] = {}
-        self._closed_until = 0.0
+        self._closed_until = float("-inf")
 
     def add(self, message: Message) -> None:
         self._queues.setdefault(message.about, _Queue()).messages.append(message)
@@ -49,7 +49,7 @@ class Line:
         return sum(len(queue.messages) for queue in self._queues.values())
 
     def stale(self, now: float) -> Iterator[Message]:
-        """Take out what is too old to be sent."""
+        """Take out what is too old to be sent, at `now` seconds since 1970."""
         for key, queue in list(self._queues.items()):
             while queue.messages and now - queue.messages[0].notice.at > GIVE_UP_S:
                 yield self._done(key)
@@ -83,7 +83,7 @@ class Line:
     def _done(self, key: Key) -> Message:
         queue = self._queues[key]
         message = queue.messages.popleft()
-        queue.tries, queue.due = 0, 0.0
+        queue.tries, queue.due = 0, float("-inf")
         if not queue.messages:
             del self._queues[key]
         return message

@@ -57,15 +57,20 @@ class Post:
         *,
         permit: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
         pause_s: Callable[[int], float] = pause_s,
     ) -> None:
-        """`permit`: whether this process may still speak for the rollouts; False where it does not lead (any more)."""
+        """`permit`: whether this process may still speak for the rollouts; False where it does not lead (any more).
+
+        `clock` (seconds since 1970) says how old news is; `steady`, which nobody sets, when it is tried again.
+        """
         self.wanted: Wanted = {target.name: target.kinds for target in targets}
         self._links, self._hearers = links, hearers
         self._lock = threading.Lock()
         self._receipts: dict[Key, dict[tuple[str, str], Receipt]] = {}
         self._couriers = {
-            target.name: _Courier(target, self._told, hearers, permit=permit, clock=clock, pause_s=pause_s) for target in targets
+            target.name: _Courier(target, self._told, hearers, permit=permit, clock=clock, steady=steady, pause_s=pause_s)
+            for target in targets
         }
 
     def start(self) -> None:
@@ -131,10 +136,11 @@ class _Courier:
         *,
         permit: Callable[[], bool],
         clock: Callable[[], float],
+        steady: Callable[[], float],
         pause_s: Callable[[int], float],
     ) -> None:
         self._target, self._told, self._hearers = target, told, hearers
-        self._permit, self._clock = permit, clock
+        self._permit, self._clock, self._steady = permit, clock, steady
         self._line = Line(pause_s)
         self._taken: dict[Key, set[str]] = {}
         self._threads: dict[Key, dict[str, str]] = {}
@@ -195,9 +201,9 @@ class _Courier:
         """Send what is due, or wait for it."""
         with self._wake:
             stale = list(self._line.stale(self._clock()))
-            due = None if stale else self._line.next(self._clock())
+            due = None if stale else self._line.next(self._steady())
             if not stale and due is None and not self._ended:
-                wait_s = self._line.wait_s(self._clock())
+                wait_s = self._line.wait_s(self._steady())
                 self._wake.wait(LOOK_S if wait_s is None else min(max(wait_s, 0.01), LOOK_S))
         for old in stale:
             self._give_up(old, "expired", "it could not be delivered in time")
@@ -212,7 +218,7 @@ class _Courier:
         attempt = due.notice.attempt
         outcome = self._target.send(due, self._threads.get(due.about, {}).get(attempt, "") if attempt else "")
         with self._wake:
-            self._line.answered(due, outcome, self._clock())
+            self._line.answered(due, outcome, self._steady())
         say = self._log.bind(rollout=str(due.about), attempt=due.notice.attempt, kind=str(due.notice.kind), key=due.key)
         match outcome:
             case Sent(reference):

@@ -131,6 +131,19 @@ def posting(book: Book, *places: Place) -> Iterator[Post]:
     post.stop(0.2)
 
 
+def test_a_clock_that_is_set_back_does_not_put_off_what_is_tried_again() -> None:
+    """Before, news that a target did not take at once was tried again an hour later."""
+    book, slack = Book(), Place(outcomes=[Later("is busy", None)])
+    slack.go.set()
+    post = Post([slack], Links(), book.hearers, clock=lambda: book.now, pause_s=lambda _tries: 0.3)
+    post.start()
+    post.offer(ABOUT, "uid", box(NoticeKind.ROLLED_BACK))
+    soon(lambda: book.outcomes["slack"] == ["late"])
+    book.now -= 3600
+    soon(lambda: book.outcomes["slack"] == ["late", "sent"])
+    post.stop(0.2)
+
+
 def box(*kinds: NoticeKind, threads: dict[str, str] | None = None) -> Outbox:
     return Outbox(attempt="7-6553f100", threads=threads or {}, owed=tuple(notice(kind) for kind in kinds))
 
