@@ -28,6 +28,7 @@ from rollout_controller.cluster.store import (
 from rollout_controller.controller.apply import Applier, Teller
 from rollout_controller.controller.news import Carrier, News
 from rollout_controller.controller.observe import Observer, Sight
+from rollout_controller.controller.pace import EvidencePace
 from rollout_controller.controller.reconcile import Reconciler
 from rollout_controller.controller.reference import Reference
 from rollout_controller.controller.senses import both, by_triton
@@ -124,7 +125,8 @@ class Play:
         observer = Observer(self, self, SOURCES)
         applier = Applier(store, self, self, written=self._wrote)
         news = News(self.carrier)
-        self.reconciler = Reconciler(self, observer, applier, self, lambda: self.world.now, news=news)
+        pace = EvidencePace(monotonic=lambda: self.world.now)
+        self.reconciler = Reconciler(self, observer, applier, self, lambda: self.world.now, news=news, pace=pace)
 
     # --- documents, straight from the store ------------------------------------------------------------------
 

@@ -139,6 +139,8 @@ class Feeder:
         self._keep = keep
         self._position: int | None = None
         self._furthest = -1
+        self._ours: set[int] = set()
+        """Versions that this process wrote and the watch has not told of yet."""
         self._listed_at = float("-inf")
         self._stream: Iterator[WatchEvent] | None = None
         self._lock = threading.Lock()
@@ -167,7 +169,10 @@ class Feeder:
         """Takes in a document as it was written, unless the watch knows better."""
         key, version = _key(document), _version(document)
         with self._lock:
-            if self._position is None or version > max(self._position, self._held(key)):
+            if self._position is not None and version <= self._position:
+                return
+            self._ours.add(version)
+            if self._position is None or version > self._held(key):
                 self.documents[key] = self._keep(document)
 
     def _list_and_watch(self) -> None:
@@ -199,12 +204,14 @@ class Feeder:
             newer = {key: document for key, document in known.items() if _version(document) > position}  # put meanwhile
             same = {key: known[key] for key in there.keys() & known.keys() if _version(known[key]) == _version(there[key])}
             self.documents = {**there, **same, **newer}  # who remembers what it made of a document finds it again
+            ours = {key for key, document in before.items() if _version(document) > self._furthest}  # maybe upon others' changes
+            self._ours = set() if went_back else {version for version in self._ours if version > position}
             self._position = self._furthest = position
             self._listed_at = monotonic()
         self._sign_of_life()
         self.synced.set()
         for key in before.keys() | self.documents.keys():
-            if went_back or _version(before.get(key)) != _version(self.documents.get(key)):
+            if went_back or key in ours or _version(before.get(key)) != _version(self.documents.get(key)):
                 self._on_change(self._kind, key)
 
     def _watch(self) -> int:
@@ -231,12 +238,15 @@ class Feeder:
         key = _key(event.document) if event.type != "BOOKMARK" else None
         with self._lock:
             self._position = self._furthest = version
-            if key is None or version <= self._held(key):  # known already: this process wrote it and has `put` it here
+            ours = version in self._ours
+            self._ours.discard(version)
+            if key is None or ours:  # this process wrote it and has `put` it here
                 return
-            if event.type == "DELETED":
-                self.documents.pop(key, None)
-            else:
-                self.documents[key] = self._keep(event.document)
+            if version > self._held(key):  # else we wrote upon it before it was told: we hold it, and nobody heard of it
+                if event.type == "DELETED":
+                    self.documents.pop(key, None)
+                else:
+                    self.documents[key] = self._keep(event.document)
         self._on_change(self._kind, key)
 
     def _held(self, key: Key) -> int:

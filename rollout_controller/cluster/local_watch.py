@@ -53,19 +53,23 @@ class Bell:
     def wait(self, kind: Kind, beyond: int, until: float, closed: threading.Event) -> None:
         """Returns when a document of `kind` may be newer than `beyond`, at the monotonic time `until`, or when closed."""
         with self._rung:
-            while (
-                max(self._others, self._ours.get(kind, 0)) <= beyond and not closed.is_set() and (left := until - monotonic()) > 0
-            ):
-                if self._somebody_looks:
-                    self._rung.wait(left)
-                    continue
-                self._somebody_looks = True
-                try:
-                    self._rung.wait(min(POLL_S, left))
-                    self._see()
-                finally:
-                    self._somebody_looks = False
-            self._rung.notify_all()  # somebody else looks from now on
+            try:
+                while (
+                    max(self._others, self._ours.get(kind, 0)) <= beyond
+                    and not closed.is_set()
+                    and (left := until - monotonic()) > 0
+                ):
+                    if self._somebody_looks:
+                        self._rung.wait(left)
+                        continue
+                    self._somebody_looks = True
+                    try:
+                        self._rung.wait(min(POLL_S, left))
+                        self._see()
+                    finally:
+                        self._somebody_looks = False
+            finally:
+                self._rung.notify_all()  # somebody else looks from now on, also where this one could not
 
     def _see(self) -> None:
         newest = self._look()

@@ -11,15 +11,16 @@ from rollout_controller import mesh, workload
 from rollout_controller.api.meta import Key, Raw
 from rollout_controller.api.names import mark_of
 from rollout_controller.api.rollout import TritonRollout
-from rollout_controller.api.status import Phase, RolloutStatus
+from rollout_controller.api.status import RolloutStatus
 from rollout_controller.cluster.store import ROLLOUT, VIRTUAL_SERVICE, Conflict, Kind, NotFound, ObjectStore, Refused
 from rollout_controller.controller.reference import Reference
 from rollout_controller.controller.workloads import KINDS
 from rollout_controller.core.observation import Observation, RouteState, SlotState, Unknown, WorkloadState
+from rollout_controller.core.obstacle import BACK
 from rollout_controller.core.plan import LoadVersion, Plan, Scale, SetImage, SetWeights, Tell, WarmUp, WriteStatus
 
 FRESH_READS = 3
-"""How often a rollback reads the route anew when somebody else wrote it in between."""
+"""How often a rollback or a retreat reads the route anew when somebody else wrote it in between."""
 
 
 class Hands(Protocol):
@@ -66,7 +67,7 @@ class Applier:
         for action in plan.actions:
             match action:
                 case SetWeights():
-                    if plan.status.phase is Phase.ROLLING_BACK:
+                    if plan.status.phase in BACK:
                         with suppress(NotFound, mesh.RouteProblem):  # no route, no traffic to move: the status will say so
                             self._set_weights(rollout, seen, action, insist=True)
                     else:
@@ -121,7 +122,7 @@ class Applier:
         return document
 
     def _set_weights(self, rollout: TritonRollout, seen: Observation, action: SetWeights, *, insist: bool) -> None:
-        """Patch what was observed. A rollback does not give up because somebody else wrote in between: it reads again."""
+        """Patch what was observed. Taking users back is not given up because somebody else wrote in between: it is read again."""
         key = Key(rollout.metadata.namespace, rollout.spec.route.virtual_service)
         document = seen.route.document if isinstance(seen.route, RouteState) else self._store.get(VIRTUAL_SERVICE, key)
         for attempt in range(FRESH_READS):

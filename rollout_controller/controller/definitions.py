@@ -51,5 +51,5 @@ class Definitions:
         try:
             answer = self._wire.call("GET", OPENAPI_PATH, timeout_s=ASK_S)
             return tuple(missing_fields(json.loads(answer.body))) if answer.status == OK else None
-        except (StoreError, ValueError):
+        except (StoreError, ValueError, AttributeError, TypeError, KeyError):  # no answer, or none that is OpenAPI
             return None

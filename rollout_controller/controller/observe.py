@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -36,6 +37,10 @@ class Documents(Protocol):
 
     def get(self, kind: Kind, key: Key) -> Raw | None:
         """None: there is none (or not yet, see `synced`)."""
+        ...
+
+    def keys(self, kind: Kind) -> tuple[Key, ...]:
+        """Which there are."""
         ...
 
     def synced(self, kind: Kind, namespace: str | None = None) -> bool: ...
@@ -127,9 +132,38 @@ class Observer:
             self._routes[rollout.metadata.key] = known
         return known[2]
 
+    def spec_under_way(self, rollout: TritonRollout) -> RolloutSpec | None:
+        """The spec with the VirtualService that has the mark of the attempt under way, where it names another one now."""
+        key, attempt = rollout.metadata.key, rollout.status.attempt
+        named = rollout.spec.route.virtual_service
+        if attempt is None:
+            return None
+
+        def marked(name: str) -> bool:
+            document = self._documents.get(VIRTUAL_SERVICE, Key(key.namespace, name))
+            mark = _mark(mesh.read_mark(document, mark_of(key.name))) if document is not None else None
+            return mark is not None and mark.attempt == attempt.id
+
+        if marked(named):
+            return None
+        mine = [each.name for each in self._documents.keys(VIRTUAL_SERVICE) if each.namespace == key.namespace]
+        found = [name for name in mine if name != named and marked(name)]
+        if len(found) != 1:
+            return None
+        held = rollout.spec.model_copy(update={"route": rollout.spec.route.model_copy(update={"virtual_service": found[0]})})
+        document = self._documents.get(VIRTUAL_SERVICE, Key(key.namespace, found[0]))
+        with suppress(mesh.RouteProblem):  # its http route may have another name there
+            mesh.read_weights(held, document or {})
+            return held
+        return held.model_copy(update={"route": held.route.model_copy(update={"http": None})})
+
     def forget(self, key: Key) -> None:
         """The rollout is gone."""
         self._routes.pop(key, None)
+
+    def forget_policy(self, key: Key) -> None:
+        """The policy is gone."""
+        self._policies.pop(key, None)
 
 
 def unread(documents: Documents, kind: Kind, namespace: str) -> Unknown | None:

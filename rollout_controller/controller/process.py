@@ -31,6 +31,7 @@ from rollout_controller.controller.metrics import EVENT_OUTCOMES, POST_OUTCOMES,
 from rollout_controller.controller.news import News, given_up, permitted
 from rollout_controller.controller.notifications import NotificationsConfig
 from rollout_controller.controller.observe import Observer
+from rollout_controller.controller.pace import EvidencePace
 from rollout_controller.controller.reconcile import Reconciler
 from rollout_controller.controller.schedule import Schedule
 from rollout_controller.controller.senses import LiveSenses
@@ -145,10 +146,12 @@ class Controller:
             on_outcome=self.metrics.sink("event", EVENT_OUTCOMES),
         )
         applier = Applier(store, senses, self.teller, written=self.documents.put)
-        observer = Observer(self.documents, senses, sources)
+        self.observer = Observer(self.documents, senses, sources)
         self.post = self._post(settings.notifications)
         news = News(self.post if self.post.wanted else None)
-        reconciler = Reconciler(self.documents, observer, applier, witness, time.time, news=news)
+        reconciler = Reconciler(
+            self.documents, self.observer, applier, witness, time.time, news=news, pace=EvidencePace(settings.workers)
+        )
         self.turns = Turns(
             self.documents,
             reconciler,
@@ -206,8 +209,12 @@ class Controller:
         self.turns.wake(key)
 
     def _changed(self, kind: Kind, key: Key) -> None:
+        document = self.documents.get(kind, key)
         if kind is ROLLOUT:
-            self.workloads.note(key, self.documents.get(ROLLOUT, key))
+            for other in self.workloads.note(key, document):
+                self.turns.wake(other)
+        if kind is POLICY and document is None:
+            self.observer.forget_policy(key)
         self.turns.changed(kind, key)
 
     # --- what others ask -----------------------------------------------------------------------------------------
@@ -290,6 +297,8 @@ class Controller:
                 self.lost(late)
             if self._leads and not self._turning:
                 self._turn()
+            if self._turning:
+                self.schedule.keep_pace()
             self._tell_problems()
 
     def _lead(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,11 +18,12 @@ from rollout_controller.controller.errors import classify
 from rollout_controller.controller.farewell import Farewells
 from rollout_controller.controller.news import News
 from rollout_controller.controller.observe import Documents, Observer, Sight
+from rollout_controller.controller.pace import EvidencePace
 from rollout_controller.controller.reference import Reference
 from rollout_controller.core.decide import decide
 from rollout_controller.core.explain import phase as explain
 from rollout_controller.core.obstacle import obstacle, once_more
-from rollout_controller.core.plan import Plan, Tell
+from rollout_controller.core.plan import Plan, Tell, WriteStatus
 from rollout_controller.core.refusal import changed_under_way, refuse, stored_status, without_status
 from rollout_controller.core.turn import RESTING_LOOK_S
 
@@ -55,18 +56,8 @@ class Memory:
     problem: Reason | None = None
 
 
-EVIDENCE_WRITES_PER_S = 15.0
-"""So many statuses a second are written for their evidence alone, by all attempts together: up to 450 attempts each is written
-every 30 s, 1,000 every 67 s. A write costs as much as three turns, and an API server has other things to do."""
-LONGEST_EVIDENCE_S = 120.0
-"""But no later than this: the windows since then are read again after a restart, and at most ten minutes are asked for."""
-
-
-def evidence_s(attempts: int) -> float:
-    """Seconds between two writes of an attempt's evidence, with so many attempts under way."""
-    return min(attempts / EVIDENCE_WRITES_PER_S, LONGEST_EVIDENCE_S)
-
-
+_EVIDENCE = (WriteStatus(),)
+"""What is done when only time has passed."""
 LOST: Raw = {}
 """In place of the document in memory after a turn that failed: what was written of it is not known."""
 
@@ -83,9 +74,11 @@ class Reconciler:
         clock: Callable[[], float],
         *,
         news: News | None = None,
+        pace: EvidencePace | None = None,
     ) -> None:
         self._documents, self._observer, self._applier = documents, observer, applier
         self._news = news if news is not None else News()
+        self._pace = pace if pace is not None else EvidencePace()
         self._witness, self._clock = witness, clock
         self._memory: dict[Key, Memory] = {}
         self._in_attempt: set[Key] = set()
@@ -121,13 +114,13 @@ class Reconciler:
             status,
             brief=True,
             spec_problem=memory.problem,
-            evidence_s=evidence_s(len(self._in_attempt)),
+            evidence_s=self._pace.between_s(len(self._in_attempt)),
         )
         plan = self._news.owe(rollout, once_more(rollout, plan, now), now)
         self._memory[key] = Memory(LOST, rollout, rollout.status, memory.problem)
         self._farewells.remember(rollout, sight, status)
         try:
-            with decisions.context(rollout, plan):
+            with decisions.context(rollout, plan), self._pace.writing() if plan.actions == _EVIDENCE else nullcontext():
                 written = self._applier.apply(rollout, sight.observation, plan)
                 decisions.log_unsaid(rollout, plan)
         except Exception as error:
@@ -192,7 +185,7 @@ class Reconciler:
         except InvalidDocument as error:
             return self._in_spite_of(key, document, error)
         if memory is None:
-            return Memory(document, rollout, rollout.status)
+            return self._first(document, rollout)
         status = rollout.status
         if _same_status(memory, document):  # as we wrote it: a server with older definitions drops what it does not know
             status = memory.status
@@ -202,6 +195,14 @@ class Reconciler:
             problem = explain.spec_held(changed, status.attempt.version)
             return Memory(document, rollout.model_copy(update={"spec": memory.rollout.spec}), status, problem)
         return Memory(document, rollout, status)
+
+    def _first(self, document: Raw, rollout: TritonRollout) -> Memory:
+        """At first sight, as after a restart: an attempt stays on the route that has its traffic, whatever the spec says now."""
+        held, attempt = self._observer.spec_under_way(rollout), rollout.status.attempt
+        if held is None or attempt is None:
+            return Memory(document, rollout, rollout.status)
+        problem = explain.spec_held("spec.route", attempt.version)
+        return Memory(document, rollout.model_copy(update={"spec": held}), rollout.status, problem)
 
     def _in_spite_of(self, key: Key, document: Raw, error: InvalidDocument) -> Memory:
         """The rollout of a document with faults: by its last valid spec, or without a status that cannot be read."""

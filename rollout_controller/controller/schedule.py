@@ -25,6 +25,15 @@ class Listener(Protocol):
         ...
 
 
+SET_BACK_S = 1.0
+"""By less than this the duties may wait."""
+
+
+def _ahead() -> float:
+    """How much the wall clock shows more than the one that nobody sets."""
+    return time.time() - time.monotonic()
+
+
 @dataclass
 class _Duty:
     seconds: float
@@ -38,7 +47,7 @@ class _Duty:
 class Schedule:
     """Duties with `coalesce`, one instance each, and no grace time: a late turn is run late, never dropped in silence.
 
-    APScheduler plans by the wall clock. If that is set back, the duties stop for as long; the heartbeats of /healthz see it.
+    APScheduler plans by the wall clock: where that is set back, somebody has to call `keep_pace`.
     """
 
     def __init__(
@@ -47,6 +56,7 @@ class Schedule:
         self._on_death = on_death
         self._listener = listener
         self._duties: dict[str, _Duty] = {}
+        self._ahead = _ahead()
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
             daemon=True,
@@ -71,6 +81,16 @@ class Schedule:
     def start(self) -> None:
         """Begin."""
         self._scheduler.start()
+
+    def keep_pace(self) -> None:
+        """Where the wall clock was set back since the last call, go on now: else they wait until it is as late again."""
+        before, self._ahead = self._ahead, _ahead()
+        if before - self._ahead < SET_BACK_S:
+            return
+        _log.warning("the clock was set back", seconds=round(before - self._ahead, 1))
+        for name, duty in self._duties.items():
+            duty.planned = None
+            self._scheduler.modify_job(name, next_run_time=datetime.now(UTC))
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """Plan no more calls, and wait at most this long for those that run."""

@@ -15,7 +15,7 @@ from rollout_controller.core.observation import GaugeReading, SliReading, SlotSt
 from rollout_controller.core.states import RESTING
 from rollout_controller.slo.reader import SliReader
 from rollout_controller.slo.sources import Sources
-from rollout_controller.slo.wants import wants_of
+from rollout_controller.slo.wants import question_of, wants_of
 from rollout_controller.triton.prober import Prober
 
 
@@ -28,6 +28,12 @@ class LiveSenses:
         self._aimed: dict[Key, tuple[RolloutSpec, RolloutPolicy | Unknown, bool, str | None]] = {}
         """At what the feeders are aimed: as long as that is the same, there is nothing to do."""
 
+    def looks(self, rollout: TritonRollout) -> None:
+        """Its slots are about to be read, and things to be asked of them: those of this spec, never those of an earlier one."""
+        before = self._aimed.get(rollout.metadata.key)
+        if before is None or (before[0].slots, before[0].deploy) != (rollout.spec.slots, rollout.spec.deploy):
+            self._aim_prober(rollout, active=False, tried=None)
+
     def aim(self, rollout: TritonRollout, policy: RolloutPolicy | Unknown, status: RolloutStatus) -> None:
         """Keep fresh what the next turns of this rollout need, and nothing else."""
         key = rollout.metadata.key
@@ -37,18 +43,24 @@ class LiveSenses:
         if before is not None and before[0] is aimed[0] and before[1] is aimed[1] and before[2:] == aimed[2:]:
             return
         self._aimed[key] = aimed
-        model = rollout.spec.deploy.model_repository
-        for name, slot in rollout.spec.slots.items():
-            url = self._tritons(key.namespace, slot.host)
-            if by_triton(rollout.spec, name) and not isinstance(url, Unknown):
-                tried = active and (status.attempt is None or status.attempt.slot == name)
-                self._prober.want(key, name, url, model.model if model else None, active=tried)
+        self._aim_prober(rollout, active=active, tried=status.attempt.slot if status.attempt else None)
         if not active or status.attempt is None or isinstance(policy, Unknown):
             self._reader.forget(key)
             return
         ends = [slo.window_end for slo in status.judge.slos.values() if slo.window_end is not None] if status.judge else []
         since = min(ends) if ends else watched_from(status, status.attempt)
         self._reader.want(key, wants_of(rollout, policy, self._sources), since)
+
+    def _aim_prober(self, rollout: TritonRollout, *, active: bool, tried: str | None) -> None:
+        """`tried`: the slot of the attempt that is `active`; None: any."""
+        key, model = rollout.metadata.key, rollout.spec.deploy.model_repository
+        asked = set()
+        for name, slot in rollout.spec.slots.items():
+            url = self._tritons(key.namespace, slot.host)
+            if by_triton(rollout.spec, name) and not isinstance(url, Unknown):
+                asked.add(name)
+                self._prober.want(key, name, url, model.model if model else None, active=active and tried in (None, name))
+        self._prober.keep(key, asked)
 
     def forget(self, key: Key) -> None:
         """The rollout is gone."""
@@ -58,10 +70,23 @@ class LiveSenses:
         self._workloads.forget(key)
 
     def reading(self, rollout: TritonRollout, slo: Slo, canary: str, since: float) -> SliReading:
+        if not self._asks(rollout, slo):
+            return SliReading(problem=Unknown("not-read-yet", f"{slo.name} is not read yet: the policy has changed"))
         return self._reader.reading(rollout.metadata.key, slo.name, canary, since)
 
     def gauge(self, rollout: TritonRollout, guard: Guard, canary: str) -> GaugeReading | Unknown:
+        if not self._asks(rollout, guard):
+            return Unknown("not-read-yet", f"{guard.name} is not read yet: the policy has changed")
         return self._reader.gauge(rollout.metadata.key, guard.name, canary)
+
+    def _asks(self, rollout: TritonRollout, asked: Slo | Guard) -> bool:
+        """Whether the reader is aimed at this: what was counted for an earlier policy says nothing about the objective of now."""
+        aimed = self._aimed.get(rollout.metadata.key)
+        if aimed is None or not isinstance(aimed[1], RolloutPolicy):
+            return True  # nothing is read, and the reader says so
+        known: tuple[Slo | Guard, ...] = (*aimed[1].spec.slos, *aimed[1].spec.guards)
+        before = next((each for each in known if each.name == asked.name), None)
+        return before is asked or (before is not None and question_of(before) == question_of(asked))
 
     def slot(self, rollout: TritonRollout, slot: str) -> SlotState:
         if rollout.spec.slots[slot].workload is None:

@@ -130,7 +130,7 @@ class Turns:
                 again = self._reconciler.reconcile(key)
             self._queue.forget(key)
             if again is not None:
-                self._queue.add_after(key, again - time.time())
+                self._queue.add_after(key, min(again - time.time(), RESYNC_S))  # the clock may have been set back in this turn
         except Exception as error:  # noqa: BLE001 - classified, logged, tried again with back-off
             trouble = classify(error)
             if trouble == "lost":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
 
 import structlog
 
@@ -17,6 +16,9 @@ from rollout_controller.controller.senses import LiveSenses
 from rollout_controller.core.plan import Plan, Scale, SetImage, SetWeights, Tell
 from rollout_controller.core.states import RESTING
 
+_Name = tuple[str, Key]
+"""Kind and key of a document."""
+
 
 class LiveWitness:
     """One per controller. Also knows which rollouts hang on which other documents."""
@@ -28,7 +30,9 @@ class LiveWitness:
         self._lock = threading.Lock()
         self._specs: dict[Key, RolloutSpec] = {}
         self._workloads: dict[Key, dict[str, str]] = {}
-        self._users: dict[tuple[str, Key], set[Key]] = defaultdict(set)
+        self._users: dict[_Name, set[Key]] = {}
+        self._names: dict[Key, frozenset[_Name]] = {}
+        """The other way round: on which documents a rollout hangs."""
         self._active: set[Key] = set()
         self._judged_to: dict[Key, float] = {}
 
@@ -39,11 +43,8 @@ class LiveWitness:
         with self._lock:
             self._specs[key] = spec
             self._workloads[key] = {name: slot.workload.name if slot.workload else slot.host for name, slot in spec.slots.items()}
-            self._users["VirtualService", Key(key.namespace, spec.route.virtual_service)].add(key)
-            self._users["RolloutPolicy", Key(key.namespace, spec.policy)].add(key)
-            for slot in spec.slots.values():
-                if slot.workload is not None:
-                    self._users[slot.workload.kind, Key(key.namespace, slot.workload.name)].add(key)
+            self._hang(key, _names(key, spec))
+        self._senses.looks(rollout)
 
     def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan) -> None:
         key, now = rollout.metadata.key, time.time()
@@ -85,10 +86,20 @@ class LiveWitness:
             self._judged_to.pop(key, None)
             self._specs.pop(key, None)
             self._workloads.pop(key, None)
-            for users in self._users.values():
-                users.discard(key)
+            self._hang(key, frozenset())
         self._senses.forget(key)
         self._metrics.rollouts.forget(key)
+
+    def _hang(self, key: Key, names: frozenset[_Name]) -> None:
+        """It hangs on these documents, and no others any more. Nothing is kept of a document on which nobody hangs."""
+        for name in self._names.pop(key, frozenset()) - names:
+            self._users[name].discard(key)
+            if not self._users[name]:
+                del self._users[name]
+        for name in names:
+            self._users.setdefault(name, set()).add(key)
+        if names:
+            self._names[key] = names
 
     def invalid(self, key: Key, error: InvalidDocument) -> None:
         self._log.error("a TritonRollout that cannot be used", rollout=str(key), error=str(error))
@@ -102,3 +113,15 @@ class LiveWitness:
         """The rollouts in an attempt."""
         with self._lock:
             return tuple(self._active)
+
+
+def _names(key: Key, spec: RolloutSpec) -> frozenset[_Name]:
+    """The documents that a rollout hangs on."""
+    workloads = [slot.workload for slot in spec.slots.values() if slot.workload is not None]
+    return frozenset(
+        {
+            ("VirtualService", Key(key.namespace, spec.route.virtual_service)),
+            ("RolloutPolicy", Key(key.namespace, spec.policy)),
+            *((workload.kind, Key(key.namespace, workload.name)) for workload in workloads),
+        }
+    )

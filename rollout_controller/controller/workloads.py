@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from rollout_controller import workload
 from rollout_controller.api.meta import Key, Raw
 from rollout_controller.api.rollout import Deploy, TritonRollout
-from rollout_controller.cluster.store import DEPLOYMENT, ROLLOUT, STATEFUL_SET, Kind
+from rollout_controller.cluster.store import DEPLOYMENT, ROLLOUT, STATEFUL_SET
 from rollout_controller.controller.observe import Documents, unread
 from rollout_controller.core.observation import SlotState, Unknown, WorkloadState
 
@@ -21,12 +21,6 @@ NOT_MANAGED = "this controller does not manage workloads: the chart's value work
 
 Name = tuple[str, Key]
 """Kind and key of a workload."""
-
-
-class AllDocuments(Documents, Protocol):
-    """Documents in memory, and which there are."""
-
-    def keys(self, kind: Kind) -> tuple[Key, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -43,7 +37,7 @@ class Workloads:
     the other.
     """
 
-    def __init__(self, documents: AllDocuments, clock: Callable[[], float], *, none: str | None = None) -> None:
+    def __init__(self, documents: Documents, clock: Callable[[], float], *, none: str | None = None) -> None:
         self._documents, self._clock, self._none = documents, clock, none
         self._lock = threading.RLock()
         self._read: dict[tuple[Key, str], tuple[Raw, Deploy, SlotState]] = {}
@@ -72,11 +66,15 @@ class Workloads:
             return _without(Unknown("invalid", f"{words} is named by TritonRollout {others[0].name!r}, too: each needs its own"))
         return self._told(key, slot, self._state(key, slot, document, rollout.spec.deploy))
 
-    def note(self, key: Key, document: Raw | None) -> None:
-        """A TritonRollout came, changed or went."""
+    def note(self, key: Key, document: Raw | None) -> frozenset[Key]:
+        """A TritonRollout came, changed or went; gives the others whose workloads it shares, or did until now."""
         names = frozenset(_names(key, document)) if document is not None else frozenset()
+        others: set[Key] = set()
         with self._lock:
-            for name in self._names.pop(key, frozenset()) - names:
+            before = self._names.pop(key, frozenset())
+            for name in names ^ before:
+                others |= self._users.get(name, set()) - {key}
+            for name in before - names:
                 self._users[name].discard(key)
                 if not self._users[name]:
                     del self._users[name]
@@ -84,6 +82,7 @@ class Workloads:
                 self._users.setdefault(name, set()).add(key)
             if names:
                 self._names[key] = names
+        return frozenset(others)
 
     def answered(self, rollout: TritonRollout, slot: str, version: str | None, refusal: str | None) -> None:
         """What became of a change that was made for `version`; None: it was taken."""
@@ -94,8 +93,7 @@ class Workloads:
                 self._refusals[place] = _Refusal(version, refusal, self._clock())
 
     def forget(self, key: Key) -> None:
-        """The rollout is gone."""
-        self.note(key, None)
+        """The rollout is gone. What `note` knows stays: another of its name may be there already, and has been noted."""
         with self._lock:
             for memory in (self._read, self._refusals):
                 for place in [place for place in memory if place[0] == key]:

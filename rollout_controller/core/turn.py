@@ -263,7 +263,8 @@ def _refresh_s(turn: Turn) -> float:
 
 def refresh_due(turn: Turn, status: RolloutStatus) -> bool:
     """Whether the evidence of an attempt is to be written again, whatever else there is."""
-    return status.phase not in RESTING and turn.now - (status.judge_written_at or 0.0) >= _refresh_s(turn)
+    ago = turn.now - (status.judge_written_at or 0.0)
+    return status.phase not in RESTING and not 0 <= ago < _refresh_s(turn)  # less than 0: the clock was set back
 
 
 def finish(turn: Turn, decision: Decision) -> Plan:

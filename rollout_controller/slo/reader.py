@@ -109,6 +109,8 @@ class SliReader:
         """All that is wanted was read up to this window; None: not known."""
         self._asked: dict[_Place, tuple[int, float]] = {}
         """Up to which window was last asked, and when."""
+        self._latest = -NEVER
+        """The newest window that was due at the last look."""
         self._stats: dict[str, SourceStats] = {}
 
     # what is wanted
@@ -170,6 +172,7 @@ class SliReader:
     def _due(self, due: int, now: float) -> list[CountBatch | GaugeBatch]:
         """One batch for each source and kind that is behind, the longest unread first; those that failed wait a little."""
         with self._lock:
+            self._keep_time(due)
             if self._all_read_to == due:
                 return []
             rings: dict[tuple[str, str], dict[_TrackKey, Ring]] = {}
@@ -191,6 +194,18 @@ class SliReader:
                 self._all_read_to = due
         ready = [(k, b) for k, b in found if self._may_ask(_place(b), due, now)]
         return [batch for _, batch in sorted(ready, key=lambda item: (item[1].late, item[0]))]
+
+    def _keep_time(self, due: int) -> None:
+        """Where the clock was set back, what was read of the time that is still to come is read again when it has come."""
+        if due < self._latest - PATIENCE:
+            self._all_read_to = None
+            self._retry.clear()
+            for track in self._tracks.values():
+                if track.ring.read_to > due:
+                    track.ring.rewind(min(max(track.ring.first - 1, due - self._backfill), due))
+            for gauge in self._gauges.values():
+                gauge.read_to = min(gauge.read_to, due - 1)
+        self._latest = due
 
     def _may_ask(self, place: _Place, due: int, now: float) -> bool:
         """Not while it must wait after a failure, and not for newcomers that come one by one."""
@@ -294,7 +309,8 @@ class SliReader:
             windows = pair(canary, stable, self.window_s, after).windows
             if want.beside:
                 windows = with_edges(windows, self._beside(want, canary_slot, after))
-            return SliReading(windows=windows, problem=self._problem(want, canary, stable, canary_slot))
+            problem = self._clock_fault(name, after) or self._problem(want, canary, stable, canary_slot)
+            return SliReading(windows=windows, problem=problem)
 
     def _beside(self, want: Want, canary_slot: str, after: int) -> dict[float, tuple[Window, ...]]:
         """The windows at the edges beside the want's own."""
@@ -308,6 +324,14 @@ class SliReader:
         canary = self._tracks[want.question, want.identities[canary_slot]].ring
         stable = next(self._tracks[want.question, i].ring for slot, i in want.identities.items() if slot != canary_slot)
         return canary, stable
+
+    def _clock_fault(self, name: str, after: int) -> Unknown | None:
+        """Windows count from `after` on: with a clock that was set back nothing counts until that has come again."""
+        ahead_s = after * self.window_s - self._clock()
+        if ahead_s <= PATIENCE * self.window_s:
+            return None
+        what = f"the clock was set back: what is judged next comes in {ahead_s:.0f} s"
+        return Unknown("no-data", f"{name}: {what}")
 
     def _problem(self, want: Want, canary: Ring, stable: Ring, canary_slot: str) -> Unknown | None:
         horizon = self._horizon(self._clock())

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from rollout_controller.api.policy import RolloutPolicy
+from rollout_controller.api.policy import Guard, RolloutPolicy, Slo
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.slo.sources import CountSource, Identity, Source, Sources, limit_ms
 
@@ -38,6 +38,16 @@ class Want:
     """The same question at the edges beside its own, for the comparison with stable; the same query reads them all."""
 
 
+def question_of(asked: Slo | Guard) -> Question:
+    """What a source is asked for an SLO or a guard."""
+    if isinstance(asked, Guard):
+        return Question(asked.source, "gauge")
+    if asked.error_rate is not None:
+        return Question(asked.source, "errors", codes=tuple(sorted(asked.error_rate.codes)))
+    assert asked.latency is not None
+    return Question(asked.source, "latency", edge_ms=limit_ms(asked.latency.max))
+
+
 def wants_of(rollout: TritonRollout, policy: RolloutPolicy, sources: Sources) -> tuple[Want, ...]:
     """All that an active rollout needs to be read. The policy must have passed `check_policy`.
 
@@ -47,15 +57,11 @@ def wants_of(rollout: TritonRollout, policy: RolloutPolicy, sources: Sources) ->
     wants: list[tuple[str, Question, tuple[Question, ...]]] = []
     for slo in policy.spec.slos:
         beside: tuple[Question, ...] = ()
-        if slo.error_rate is not None:
-            question = Question(slo.source, "errors", codes=tuple(sorted(slo.error_rate.codes)))
-        else:
-            assert slo.latency is not None
-            question = Question(slo.source, "latency", edge_ms=limit_ms(slo.latency.max))
-            if policy.spec.compare_to_stable is not None:
-                beside = tuple(question._replace(edge_ms=edge) for edge in edges_beside(sources[slo.source], question.edge_ms))
+        question = question_of(slo)
+        if slo.latency is not None and policy.spec.compare_to_stable is not None:
+            beside = tuple(question._replace(edge_ms=edge) for edge in edges_beside(sources[slo.source], question.edge_ms))
         wants.append((slo.name, question, beside))
-    wants += [(guard.name, Question(guard.source, "gauge"), ()) for guard in policy.spec.guards]
+    wants += [(guard.name, question_of(guard), ()) for guard in policy.spec.guards]
     namespace = rollout.metadata.namespace
     return tuple(
         Want(name, q, {slot: sources[q.source].identify(spec, namespace) for slot, spec in rollout.spec.slots.items()}, beside)

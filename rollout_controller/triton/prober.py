@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -41,6 +41,8 @@ class _Slot:
     state: SlotState = NOT_READ
     jobs: deque[_Job] = field(default_factory=deque)
     """What was asked; the first one is being done."""
+    busy: bool = False
+    """It has a thread that does its jobs, or waits for one."""
     epoch: int = 0
     """Counts the ended jobs: what a poll read before that is out of date."""
     deaf_until: float = 0.0
@@ -70,6 +72,8 @@ class Prober:
         self._clock = clock
         self._lock = threading.RLock()
         self._slots: dict[tuple[Key, str], _Slot] = {}
+        self._names: dict[Key, dict[str, _Slot]] = {}
+        """The slots of each rollout by their names: with thousands of rollouts, one that goes must not be searched for."""
         self._by_url: dict[str, list[_Slot]] = {}
         self._clients: dict[str, TritonClient] = {}
         self._waiting: deque[_Slot] = deque()
@@ -105,18 +109,25 @@ class Prober:
             if have is not None:
                 self._drop(have)
             new = _Slot(key, slot, url, model, active)
-            self._slots[key, slot] = new
+            self._slots[key, slot] = self._names.setdefault(key, {})[slot] = new
             self._by_url.setdefault(url, []).append(new)
             if url not in self._clients:
                 self._clients[url] = self._client(url)
             self._repace(url)
 
+    def keep(self, key: Key, names: Collection[str]) -> None:
+        """Ask about these slots of the rollout only: it has no others any more."""
+        with self._lock:
+            mine = self._names.get(key, {})
+            for name in [name for name in mine if name not in names]:
+                del self._slots[key, name]
+                self._drop(mine.pop(name))
+            if not mine:
+                self._names.pop(key, None)
+
     def forget(self, key: Key) -> None:
         """The rollout is gone: so are its slots and what was asked for them."""
-        with self._lock:
-            for slot in [s for (k, _), s in self._slots.items() if k == key]:
-                del self._slots[key, slot.name]
-                self._drop(slot)
+        self.keep(key, ())
 
     def state(self, key: Key, slot: str) -> SlotState:
         """What is known now, from memory."""
@@ -193,18 +204,21 @@ class Prober:
     def _ask(self, key: Key, name: str, job: _Job) -> None:
         with self._lock:
             slot = self._slots.get((key, name))
+            if slot is not None and job.kind == "load" and slot.jobs and slot.jobs[0] == job:
+                while len(slot.jobs) > 1:  # asked for again while it runs: what was asked in between is not wanted any more
+                    slot.jobs.pop()
             if slot is None or job in slot.jobs or (job.kind == "warm-up" and slot.state.warmed == job.version):
                 return
             if time.monotonic() < slot.deaf_until:
                 return
-            idle = not slot.jobs
             if job.kind == "load":  # what waited behind the running job was for a version nobody wants any more
                 while len(slot.jobs) > 1:
                     slot.jobs.pop()
                 slot.state = replace(slot.state, failed=None, failed_version=None)
             slot.jobs.append(job)
             slot.state = self._with_asked(slot, slot.state)
-            if idle:
+            if not slot.busy:
+                slot.busy = True
                 self._waiting.append(slot)
             self._start_waiting()
 
@@ -235,7 +249,8 @@ class Prober:
 
     def _current(self, slot: _Slot) -> _Job | None:
         with self._lock:
-            return slot.jobs[0] if slot.jobs and not slot.gone and not self._stopped.is_set() else None
+            slot.busy = bool(slot.jobs) and not slot.gone and not self._stopped.is_set()
+            return slot.jobs[0] if slot.busy else None
 
     def _do(self, slot: _Slot, job: _Job) -> Callable[[_Slot], SlotState]:
         """Do one job; what it changes in the slot's state comes back as a function."""

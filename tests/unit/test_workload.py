@@ -19,6 +19,7 @@ from rollout_controller.cluster.patch import apply_patch
 from rollout_controller.cluster.store import Conflict
 from rollout_controller.core.observation import SlotState, WorkloadState
 from tests.kubelet import TEMPLATE, deployment
+from tests.support.texts import LETTER
 
 IMAGE = Deploy(image=TEMPLATE)
 NAMED = Deploy(image=TEMPLATE, container="t")
@@ -235,7 +236,7 @@ def test_what_is_kept_in_memory_is_enough() -> None:
 
 
 anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers() | st.text(LETTER, max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["name", "image", "type", "spec"]), inner, max_size=3)
     ),

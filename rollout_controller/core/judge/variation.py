@@ -3,7 +3,8 @@
 Error rates and latencies that go up and down with load, neighbours or kinds of requests say nothing about a version. Here v is
 their variance over p (1 - p): the counts of an arm with n requests a minute vary 1 + v n times as much as those of independent
 requests, and evidence is divided by that, for each arm by its own n. Minutes, because what goes up and down does so for a while:
-windows of seconds look alike.
+windows of seconds look alike. Where minutes that follow each other look alike, too, they tell as much as fewer would, and v is
+that many times larger.
 
 The worst stretch of a quarter of the minutes is left out: what happened once is an incident, and must not make the judge blind.
 What happened twice is how the service is: pods that die every few minutes do so under the next version, too. Of a few minutes v
@@ -13,6 +14,7 @@ is not known well, so it is taken for one standard deviation more than was measu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import sqrt
 from operator import add
 
@@ -32,6 +34,8 @@ _FEWEST = 6
 _LEFT_OUT = 4
 """One in so many."""
 _SURE = 4.0
+_MOST_ALIKE = 2 / 3
+"""Correlation of one minute and the next: five minutes tell as much as one. More is not to be seen in twenty."""
 """Standard deviations over the variance of independent requests, for each set of minutes that is looked at: there are many."""
 _WORTH_A_LOOK = 1.5
 """The same for all minutes together: without as much there is nothing to be sorted out."""
@@ -67,7 +71,18 @@ def of_ordinary(totals: Sequence[int], bads: Sequence[int]) -> float:
     too_many = [bad - share * total for total, bad in zip(totals, bads, strict=True)]
     worst = max(range(len(totals) - out + 1), key=lambda first: sum(too_many[first : first + out]))
     left = slice(worst, worst + out)
-    return _beyond_chance(_without(totals, left), _without(bads, left), _SURE)
+    totals, bads = _without(totals, left), _without(bads, left)
+    return round(_beyond_chance(totals, bads, _SURE) * _minutes_alike(totals, bads), 9)
+
+
+def _minutes_alike(totals: Sequence[int], bads: Sequence[int]) -> float:
+    """For how many minutes a share stays as it is: (1 + r) / (1 - r) with the correlation r of one minute and the next."""
+    share = sum(bads) / sum(totals)
+    off = [(bad - share * total) / sqrt(total) for total, bad in zip(totals, bads, strict=True)]
+    squares = sum([each * each for each in off])
+    together = sum([a * b for a, b in pairwise(off)])
+    r = min(max(together / squares, 0.0), _MOST_ALIKE) if squares else 0.0
+    return (1 + r) / (1 - r)
 
 
 def _without(counts: Sequence[int], left_out: slice) -> list[int]:

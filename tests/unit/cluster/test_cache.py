@@ -175,6 +175,37 @@ def test_what_was_just_written_is_read_before_the_watch_says_it(store: Scripted,
     assert feeder.documents[BALANCED] == new, "nor does a late event"
 
 
+def test_a_change_that_we_wrote_upon_before_the_watch_told_of_it_is_told(store: Scripted, seen: Seen) -> None:
+    """Two rollouts share a route: what somebody does to the one's part, just before we write the other's, is news for the one."""
+    feeder = Feeder(store, POLICY, None, seen.changed)
+    store.create(POLICY, policy("vision"))
+    feeder._list()
+    events = store.watch(POLICY, None, str(feeder._position), 5)
+    seen.changes.clear()
+    store.patch(POLICY, BALANCED, ADD_LABEL)
+    ours = store.patch(POLICY, BALANCED, [{"op": "add", "path": "/metadata/labels/c", "value": "d"}])
+    feeder.put(ours)
+    feeder._take(next(events))
+    assert seen.changes == [BALANCED]
+    assert feeder.documents[BALANCED] == ours
+    feeder._take(next(events))
+    assert seen.changes == [BALANCED], "what this process wrote itself is no news"
+    assert feeder._ours == set()
+    events.close()
+
+
+def test_a_change_that_we_wrote_upon_is_told_when_a_list_takes_the_place_of_the_watch(store: Scripted, seen: Seen) -> None:
+    feeder = Feeder(store, POLICY, None, seen.changed)
+    store.create(POLICY, policy("vision"))
+    feeder._list()
+    seen.changes.clear()
+    store.patch(POLICY, BALANCED, ADD_LABEL)
+    feeder.put(store.patch(POLICY, BALANCED, [{"op": "add", "path": "/metadata/labels/c", "value": "d"}]))
+    feeder._list()
+    assert seen.changes == [BALANCED]
+    assert feeder._ours == set()
+
+
 def test_a_late_put_does_not_bring_a_deleted_document_back(store: Scripted, seen: Seen) -> None:
     feeder = Feeder(store, POLICY, None, seen.changed)
     made = store.create(POLICY, policy("vision"))

@@ -9,8 +9,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import pytest
 from rollout_controller.api.names import Key
 from rollout_controller.cluster import local_watch
 from rollout_controller.cluster.local import LocalStore
+from rollout_controller.cluster.local_watch import Bell
 from rollout_controller.cluster.rds import RdsProjection
 from rollout_controller.cluster.store import POLICY, VIRTUAL_SERVICE, Expired, Kind, NotFound, Refused, Unavailable
 from tests.contract.documents import policy, virtual_service
@@ -85,9 +88,11 @@ def store_weights(store: LocalStore) -> dict[str, int]:
 
 INCREMENT = """
 import sys
+import threading
 from rollout_controller.api.names import Key
 from rollout_controller.cluster import local_watch
 from rollout_controller.cluster.local import LocalStore
+from rollout_controller.cluster.local_watch import Bell
 from tests.support.routes import increment, set_weights
 store = LocalStore(sys.argv[1])
 print("ready", flush=True)
@@ -325,6 +330,7 @@ FULL = """
 import resource, signal, sys
 from rollout_controller.cluster import local_watch
 from rollout_controller.cluster.local import LocalStore
+from rollout_controller.cluster.local_watch import Bell
 from rollout_controller.cluster.rds import RdsProjection
 from rollout_controller.cluster.store import POLICY, Unavailable
 from tests.contract.documents import policy
@@ -369,6 +375,7 @@ WRITE = """
 import itertools, sys
 from rollout_controller.cluster import local_watch
 from rollout_controller.cluster.local import LocalStore
+from rollout_controller.cluster.local_watch import Bell
 from rollout_controller.cluster.rds import RdsProjection
 from tests.support.routes import set_weights
 store = LocalStore(sys.argv[1], projections=[RdsProjection(sys.argv[2], name="local")])
@@ -401,3 +408,30 @@ def test_a_writer_killed_anywhere_leaves_a_store_that_reads_and_a_route_file_tha
         assert file_weights(rds) == weights
         set_weights(store, 100, 0)
         assert file_weights(rds) == {"triton-blue": 100}
+
+
+def test_when_the_one_who_looks_cannot_another_one_does() -> None:
+    """One of the threads that watch looks at the file for all: after an error of its own the others slept on, up to 5 s."""
+    looks = 0
+
+    def look() -> int:
+        nonlocal looks
+        looks += 1
+        if looks == 5:
+            raise Unavailable("too many open files")
+        return 7 if looks > 5 else 0
+
+    bell, closed, ends = Bell(look), threading.Event(), time.monotonic() + 300
+    woken: list[str] = []
+
+    def wait(name: str) -> None:
+        with suppress(Unavailable):
+            bell.wait(POLICY, 0, ends, closed)
+            woken.append(name)
+
+    threads = [threading.Thread(target=wait, args=(name,), daemon=True) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(woken) == 2

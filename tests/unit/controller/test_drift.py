@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from rollout_controller.api.names import Key, Raw, mark_of
 from rollout_controller.api.status import Phase
-from rollout_controller.cluster.store import POLICY, VIRTUAL_SERVICE, Conflict, ObjectStore
+from rollout_controller.cluster.store import POLICY, VIRTUAL_SERVICE, Conflict, Kind, ObjectStore, PatchOp
 from rollout_controller.core.explain.codes import Code
 from tests.play import Play, playing
+from tests.support.writes import EveryWrite
 
 Hand = Callable[[Play], object]
 
@@ -198,6 +199,41 @@ def test_a_virtual_service_deleted_and_made_anew_before_anybody_looked(store: Ob
     play.settle()
     assert dict(play.weights()) == {"blue": 90, "green": 10}
     assert len(drifts(play)) == 1
+
+
+class Hasty(EveryWrite):
+    """Somebody moves the weights just before the next patch of a route lands."""
+
+    def __init__(self, store: ObjectStore, hand: Callable[[], object]) -> None:
+        super().__init__(store)
+        self._hand: Callable[[], object] | None = hand
+
+    def patch(self, kind: Kind, key: Key, operations: Sequence[PatchOp]) -> Raw:
+        if kind is VIRTUAL_SERVICE and self._hand is not None:
+            hand, self._hand = self._hand, None
+            hand()
+        return super().patch(kind, key, operations)
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["deleted", "edited"])
+def test_a_drift_just_when_users_must_be_taken_out_of_the_way(store: ObjectStore, namespace: str, gone: bool) -> None:
+    """Before, each turn failed for as long as the route was gone, and the status went on to say that all was well."""
+    rule = {"coolDown": "60s", "strikes": 3}
+    rehearsal = playing(store, namespace, name="rehearsal", retreat=rule)
+    rehearsal.ask("5")
+    rehearsal.reach(Phase.RETREATED)
+    play = playing(store, namespace, retreat=rule)
+    play.ask("5")
+    play.run(rehearsal.world.now - play.world.now - play.world.window_s)
+    assert str(play.status.phase) == "Progressing"
+    play.world.advance(rehearsal.world.now)
+    if gone:
+        play.delete_route()
+    else:
+        play.start(Hasty(store, lambda: play.set_weights(50, 50)))
+    play.settle()
+    assert play.status.phase is Phase.RETREATED
+    assert dict(play.weights()) == ({} if gone else {"blue": 100, "green": 0})
 
 
 @pytest.mark.parametrize("gone", [True, False], ids=["deleted", "edited"])

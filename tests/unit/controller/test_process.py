@@ -183,6 +183,16 @@ def test_a_route_that_changes_during_the_first_turn_is_seen_at_once(start: Calla
     soon(lambda: weights(run) == [100, 0])
 
 
+def test_a_policy_that_went_is_not_kept(start: Callable[..., Run]) -> None:
+    run = start("first")
+    soon(lambda: "stableSlot" in (run.store.get(ROLLOUT, Key("vision", "resnet50")).get("status") or {}))
+    held = run.controller.observer._policies
+    assert set(held) == {Key("vision", "balanced")}
+    run.store.delete(ROLLOUT, Key("vision", "resnet50"))
+    run.store.delete(POLICY, Key("vision", "balanced"))
+    soon(lambda: not held)
+
+
 def test_a_follower_that_is_asked_to_end_leaves_the_lease_alone(start: Callable[..., Run]) -> None:
     first = start("first")
     soon(first.leads)

@@ -26,6 +26,10 @@ def states(play: Play) -> dict[str, str]:
     return {condition.type: condition.status for condition in play.status.conditions}
 
 
+def shares(play: Play) -> list[int]:
+    return [share["weight"] for share in play.store.get(VIRTUAL_SERVICE, play.route)["spec"]["http"][0]["route"]]
+
+
 AT_REST = {"Ready": "True", "Reconciling": "False", "Stalled": "False", "Accepted": "True", "RouteInSync": "True"}
 BLOCKED = {"Ready": "False", "Reconciling": "False", "Stalled": "True", "Accepted": "False", "RouteInSync": "True"}
 
@@ -145,6 +149,34 @@ def test_what_traffic_hangs_on_does_not_change_under_an_attempt(
     play.settle()
     assert play.status.phase is Phase.ROLLED_BACK
     assert states(play)["Accepted"] == "True"
+
+
+@pytest.mark.parametrize("http", ["resnet50", "renamed"])
+@pytest.mark.parametrize("seen", [True, False], ids=["seen before the restart", "edited meanwhile"])
+def test_another_route_and_a_restart_in_an_attempt(store: ObjectStore, namespace: str, seen: bool, http: str) -> None:
+    """Before, the attempt went on on the new route, and the old one kept its share of users on the canary, rolled back or not."""
+    play = playing(store, namespace)
+    play.ask("2", "run-1")
+    play.reach(Phase.PROGRESSING)
+    copy = store.get(VIRTUAL_SERVICE, play.route)
+    copy["metadata"] = {"name": "another", "namespace": namespace}
+    copy["spec"]["http"][0]["route"][0]["weight"], copy["spec"]["http"][0]["route"][1]["weight"] = 100, 0
+    copy["spec"]["http"][0]["name"] = http
+    before = store.create(VIRTUAL_SERVICE, copy)
+    play.edit_spec(lambda raw: raw.update(route={"virtualService": "another", "http": http}))
+    if seen:
+        play.settle()
+    play.start(store)
+    play.run(20)
+    assert play.condition("Accepted").reason == Code.SPEC_HELD
+    assert str(play.status.phase) == "Progressing"
+    assert shares(play) == [90, 10], "the route that has the traffic is kept"
+    play.annotate(command="abort c1")
+    play.run(20)
+    assert str(play.status.phase) == "Aborted"
+    assert shares(play) == [100, 0]
+    assert store.get(VIRTUAL_SERVICE, Key(namespace, "another"))["spec"] == before["spec"]
+    assert play.condition("Accepted").status == "True"
 
 
 def test_slots_renamed_while_no_controller_ran(store: ObjectStore, namespace: str) -> None:

@@ -3,9 +3,13 @@
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime, tzinfo
 
+import apscheduler.schedulers.base
+import apscheduler.triggers.interval
 import pytest
 
+from rollout_controller.controller import schedule as schedule_module
 from rollout_controller.controller.schedule import Schedule
 
 
@@ -54,6 +58,33 @@ def test_a_slow_duty_runs_once_at_a_time_and_its_missed_turns_are_counted() -> N
     schedule.stop()
     assert most == [1]
     assert sum(missed for *_, missed in seen.ticks) >= 2
+
+
+def test_a_clock_that_is_set_back_stops_no_duty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before, the duties waited for an hour where the clock was set back by one: nothing was read, and no harm seen."""
+    real, back_s, calls = time.time, [0.0], list[float]()
+    monkeypatch.setattr(time, "time", lambda: real() - back_s[0])
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.fromtimestamp(time.time(), tz)
+
+    for module in (schedule_module, apscheduler.schedulers.base, apscheduler.triggers.interval):
+        monkeypatch.setattr(module, "datetime", Clock)
+    schedule = Schedule(on_death=lambda _n, _e: None)
+    schedule.every(0.05, "read", lambda: calls.append(time.monotonic()))
+    schedule.start()
+    until(lambda: len(calls) >= 2)
+    back_s[0] = 3600.0
+    before = len(calls)
+
+    def goes_on() -> bool:
+        schedule.keep_pace()
+        return len(calls) > before + 3
+
+    until(goes_on)
+    schedule.stop()
 
 
 def test_a_duty_that_raises_is_a_death_with_its_name() -> None:

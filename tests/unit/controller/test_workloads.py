@@ -210,6 +210,27 @@ def test_who_names_a_workload_is_kept_up_to_date(tmp_path: Path) -> None:
     assert problems() == []
 
 
+def test_a_rollout_made_anew_still_has_its_workloads(tmp_path: Path) -> None:
+    """Deleted and made again at once: what is noted of the new one is not forgotten with the old one."""
+    played, other = play(tmp_path), Key("vision", "bert")
+    played.workloads.note(other, second_rollout())  # the cache tells of the new one
+    played.workloads.forget(other)  # and then the turn takes leave of the old one
+    problem = played.workloads.state(played.rollout(), "green").problem
+    assert problem is not None
+    assert "is named by TritonRollout 'bert', too" in problem.sentence
+
+
+def test_who_shares_a_workload_is_known_when_that_begins_and_when_it_ends(tmp_path: Path) -> None:
+    """They are woken: else a rollout went on to say, for up to a minute, that its Deployment is named by one that is gone."""
+    played, other = play(tmp_path), Key("vision", "bert")
+    played.workloads.note(played.key, played.store.get(ROLLOUT, played.key))
+    assert played.workloads.note(other, second_rollout()) == {played.key}
+    assert played.workloads.note(other, second_rollout()) == set(), "nothing has changed"
+    assert played.workloads.note(other, second_rollout(workload="else")) == {played.key}
+    assert played.workloads.note(other, second_rollout(workload="triton-blue")) == {played.key}
+    assert played.workloads.note(other, None) == {played.key}
+
+
 def test_without_a_cluster_a_workload_is_refused_in_words(tmp_path: Path) -> None:
     played = play(tmp_path)
     played.workloads = Workloads(played, lambda: played.world.now, none=LOCAL)

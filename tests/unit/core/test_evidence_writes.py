@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rollout_controller.api.status import Phase
-from rollout_controller.controller.reconcile import evidence_s
 from rollout_controller.core.decide import decide
 from rollout_controller.core.observation import RouteState
 from rollout_controller.core.plan import Plan, WriteStatus
@@ -45,12 +44,12 @@ def test_evidence_is_written_by_its_time_and_the_status_says_when_the_next_is_du
         assert round(plan.status.next_check_at - plan.status.judge_written_at, 3) == due_s
 
 
+def test_with_a_clock_that_was_set_back_evidence_is_written_on() -> None:
+    """Before, it was not until the clock was as late again: a restart in that time lost what was seen."""
+    plan = later(in_an_attempt(), -3600, 0.0)
+    assert WriteStatus() in plan.actions
+    assert later(in_an_attempt(), 1, 0.0).actions == ()
+
+
 def test_what_people_care_about_is_written_at_once_however_many_attempts_there_are() -> None:
     assert WriteStatus() in later(in_an_attempt(), 1, 120.0, drifted=True).actions
-
-
-def test_few_attempts_wait_for_nothing_and_very_many_write_every_two_minutes() -> None:
-    assert evidence_s(1) < 1
-    assert evidence_s(450) == REFRESH_S
-    assert 60 < evidence_s(1000) < 70
-    assert evidence_s(5000) == evidence_s(50_000) == 120

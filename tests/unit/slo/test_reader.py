@@ -200,6 +200,39 @@ def test_a_restart_reads_what_was_missed_in_one_query_and_not_more_than_ten_minu
     assert min(float(q["start"]) for q in wire.queries if "start" in q) >= wire.now - 630
 
 
+def test_with_a_clock_that_was_set_back_it_reads_on_and_says_that_nothing_new_counts(wire: Wire) -> None:
+    """Before, nothing was read until the clock was as late again, and the last verdicts stood for as long."""
+    wire.reader.want(KEY, [ERRORS, GPU])
+    wire.tick(32)
+    judged_to = wire.ends()[-1]
+    wire.now -= 600
+    wire.queries.clear()
+    wire.tick(15)
+    assert {q["time"] for q in wire.queries} == {"430.000", "440.000"}
+    reading = wire.reader.reading(KEY, "errors", "green", judged_to)
+    assert reading.windows == ()
+    assert reading.problem is not None
+    assert reading.problem.code == "no-data"
+    assert "the clock was set back" in reading.problem.sentence
+    wire.tick(600)
+    reading = wire.reader.reading(KEY, "errors", "green", judged_to)
+    assert reading.problem is None
+    assert [window.end for window in reading.windows] == [1040.0]
+
+
+def test_a_clock_that_was_an_hour_ahead_for_a_moment_costs_no_window(wire: Wire) -> None:
+    """A machine wakes with a wrong clock, and it is mended a moment later."""
+    wire.reader.want(KEY, [ERRORS])
+    wire.tick(32)
+    wire.now += 3600
+    wire.reader.read(wire.now)
+    wire.now -= 3600
+    wire.tick(30)
+    reading = wire.reader.reading(KEY, "errors", "green", 1020.0)
+    assert reading.problem is None
+    assert [window.end for window in reading.windows] == [1030.0, 1040.0, 1050.0, 1060.0]
+
+
 def test_forgotten_rollouts_are_asked_no_more(wire: Wire) -> None:
     wire.reader.want(KEY, [ERRORS, GPU])
     wire.tick(12)

@@ -124,6 +124,21 @@ def test_of_loads_asked_while_one_runs_the_last_counts(prober: Prober, triton: W
     assert loads(triton) == 2
 
 
+def test_a_load_that_is_asked_for_again_while_it_runs_takes_back_what_was_asked_in_between(
+    prober: Prober, triton: WireTriton
+) -> None:
+    triton.load_s = 0.2
+    prober.want(KEY, "blue", triton.url, "m", active=True)
+    prober.load(KEY, "blue", "2")
+    until(lambda: loads(triton) == 1)
+    prober.load(KEY, "blue", "3")
+    prober.load(KEY, "blue", "2")
+    until(lambda: prober.state(KEY, "blue") == SlotState(version="2", ready=True))
+    time.sleep(0.1)
+    assert loads(triton) == 1
+    assert prober.state(KEY, "blue") == SlotState(version="2", ready=True)
+
+
 def test_a_version_is_warm_after_its_warm_up_was_answered(prober: Prober, triton: WireTriton) -> None:
     prober.want(KEY, "blue", triton.url, "m", active=True)
     until(lambda: prober.state(KEY, "blue").ready)
@@ -134,6 +149,27 @@ def test_a_version_is_warm_after_its_warm_up_was_answered(prober: Prober, triton
     assert len(triton.infers) == 1
     triton.versions = {"2": "READY"}
     until(lambda: prober.state(KEY, "blue") == SlotState(version="2", ready=True))
+
+
+def test_what_is_asked_for_as_soon_as_a_load_has_ended_is_done_once(triton: WireTriton) -> None:
+    """The thread that did the load has not looked yet whether there is more, and another one was started beside it."""
+    prober: Prober
+    triton.infer_s = 0.1
+
+    def reconcile(key: Key) -> None:
+        if prober.state(key, "blue").version == "2" and prober.state(key, "blue").loading is None:
+            prober.warm_up(key, "blue", "2")
+
+    prober = Prober(on_change=reconcile, pace=PACE)
+    prober.start()
+    triton.versions = {"1": "READY"}
+    prober.want(KEY, "blue", triton.url, "m", active=True)
+    until(lambda: prober.state(KEY, "blue").ready)
+    prober.load(KEY, "blue", "2")
+    until(lambda: prober.state(KEY, "blue").warmed == "2")
+    time.sleep(0.2)
+    prober.stop()
+    assert len(triton.infers) == 1
 
 
 def test_an_error_for_zeros_is_an_answer_because_zeros_may_be_unfit(prober: Prober, triton: WireTriton) -> None:

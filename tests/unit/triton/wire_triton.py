@@ -30,6 +30,7 @@ class WireTriton:
         self.available = {"1", "2", "3"}
         self.load_s = 0.0
         self.infer_status = 200
+        self.infer_s = 0.0
         self.hang = threading.Event()
         self.calls: list[str] = []
         self.overrides: list[dict[str, Any]] = []
@@ -61,6 +62,7 @@ class WireTriton:
         if path.endswith("/infer"):
             length = int(headers["Inference-Header-Content-Length"])
             self.infers.append((json.loads(body[:length]), body[length:]))
+            time.sleep(self.infer_s)
             return self.infer_status, {"error": "x is too short"} if self.infer_status != 200 else {"outputs": []}
         if path.endswith("/ready"):
             ready = path == "/v2/health/ready" or self.versions.get(path.split("/")[-2]) == "READY"
