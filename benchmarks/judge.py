@@ -1,8 +1,8 @@
-"""What one update of the judge costs: `python -m benchmarks.judge` prints microseconds per SLO and window.
+"""What one update of the judge costs: `python -m benchmarks.judge` prints microseconds per SLO and window, and a fleet's CPU.
 
 Each row is a policy: the objectives alone, with the comparison to stable (latency at three bucket edges), and with the retreat.
 One call takes in one window of each of two SLOs, with the verdicts and without new words, as a turn between two writes does.
-CPU time, the best of five.
+CPU time, the best of five. The fleet: 5,000 rollouts with 3 SLOs, a memory of its own for each, and a window of 10 s every 10 s.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ SPEC: dict[str, Any] = {
         {"name": "latency", "source": "istio", "latency": {"quantile": 0.95, "max": "100ms"}},
     ],
 }
+SLOW: dict[str, Any] = {"name": "slow", "source": "istio", "latency": {"quantile": 0.99, "max": "250ms"}}
+FLEET, TICK_S, MOST_CORES = 5000, 10.0, 0.4
 COMPARED = {"compareToStable": {"tolerance": "10%"}}
 POLICIES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("objectives alone", {"retreat": "off"}),
@@ -53,6 +55,36 @@ def main() -> None:
             best, state = min((_cost(policy, seconds) for _ in range(5)), key=lambda pair: pair[0])
             size = len(json.dumps(state.to_raw(), separators=(",", ":")))
             print(f"{name:24} windows of {seconds:2} s: {best:6.1f} us per SLO and window; state of 2 SLOs {size:,} bytes")
+    for name, more in POLICIES:
+        policy = PolicySpec.model_validate({**SPEC, **more, "slos": [*SPEC["slos"], SLOW]})
+        cores = fleet_cores(policy)
+        met = "met" if cores <= MOST_CORES else "MISSED"
+        print(f"{name:24} {FLEET:,} rollouts x 3 SLOs, every {TICK_S:.0f} s: {cores:.2f} of a core (goal {MOST_CORES}: {met})")
+
+
+def fleet_cores(policy: PolicySpec, ticks: int = 4) -> float:
+    """Cores that a fleet in mid-attempt takes: the mean tick after the first, in which each memory becomes its own."""
+    step = replace(STEP, retreat=policy.retreat != "off")
+    made = _windows(TICK_S, 120 + ticks)
+    state: JudgeState | None = None
+    said: Sequence[Verdict] = ()
+    for tick in range(120):
+        found = assess(policy, step, state, _readings(made[tick]), made[tick][0].end, said=said)
+        state, said = found.state, found.verdicts
+    fleet = [(state, said)] * FLEET
+    began = 0.0
+    for tick in range(120, 120 + ticks):
+        if tick == 121:
+            began = time.process_time()
+        for number, (mine, words) in enumerate(fleet):
+            found = assess(policy, step, mine, _readings(made[tick]), made[tick][0].end, said=words)
+            fleet[number] = found.state, found.verdicts
+    return (time.process_time() - began) / (ticks - 1) / TICK_S
+
+
+def _readings(windows: tuple[Window, Window]) -> dict[str, SliReading]:
+    errors, latency = windows
+    return {"errors": SliReading((errors,)), "latency": SliReading((latency,)), "slow": SliReading((latency,))}
 
 
 def _cost(policy: PolicySpec, seconds: float, count: int = 600) -> tuple[float, JudgeState]:
@@ -62,8 +94,7 @@ def _cost(policy: PolicySpec, seconds: float, count: int = 600) -> tuple[float, 
     said: Sequence[Verdict] = ()
     begin = time.process_time()
     for errors, latency in made:
-        readings = {"errors": SliReading((errors,)), "latency": SliReading((latency,))}
-        found = assess(policy, step, state, readings, errors.end, said=said)
+        found = assess(policy, step, state, _readings((errors, latency)), errors.end, said=said)
         state, said = found.state, found.verdicts
     assert state is not None
     return (time.process_time() - begin) / (2 * count) * 1e6, state

@@ -104,7 +104,7 @@ class LaneWatch:
             return
         entered_at = self.memory.entered_at
         fired = None
-        if lane.log_mean([each.lane for each in self._judges]) >= lane.THRESHOLD:
+        if lane.is_over([each.lane for each in self._judges]):
             fired = lane.alarm(judge.terms.name, window)
         if fired is not None or entered_at is None:
             self.memory = evolve(self.memory, entered_at=window.start if entered_at is None else entered_at, fired=fired)

@@ -86,6 +86,8 @@ def _added(edge: ComparedEdge, canary: Counts, stable: Counts) -> ComparedEdge:
 
 def joined(before: Sequence[Slower], more: Sequence[Slower]) -> tuple[Slower, ...]:
     """Of two joined windows, the edges that both have."""
+    if [each.edge_ms for each in before] == [each.edge_ms for each in more]:
+        return tuple([Slower(edge, c + a, s + b) for (edge, c, s), (_, a, b) in zip(before, more, strict=True)])
     known = {each.edge_ms: each for each in before}
     both = [(known[each.edge_ms], each) for each in more if each.edge_ms in known]
     return tuple([Slower(edge, canary + a, stable + b) for (edge, canary, stable), (_, a, b) in both])

@@ -99,8 +99,9 @@ def _beside(bound: float, canary: Counts, stable: Counts) -> Sequence[float]:
 
 def misses(last: Sequence[Counts], objective: float) -> bool:
     """Whether stable misses the objective over its last or its last two windows with traffic."""
-    for count in (1, 2):
-        total, bad = sum(t.total for t in last[-count:]), sum(t.bad for t in last[-count:])
+    total = bad = 0
+    for requests, bad_ones in reversed(last):
+        total, bad = total + requests, bad + bad_ones
         if bad >= 3 and bad > objective * total:
             return True
     return False
@@ -116,11 +117,11 @@ def at_entry(memory: Lane, step: StepView) -> Lane:
     return memory if memory.entry == step.retreats else Lane(entry=step.retreats)
 
 
-def log_mean(memories: Sequence[QuestionEvidence | None]) -> float:
-    """Ln of M_lane: the mean over all SLOs."""
+def is_over(memories: Sequence[QuestionEvidence | None]) -> bool:
+    """Whether M_lane, the mean over all SLOs, has reached the threshold."""
     logs = [0.0 if memory is None else memory.log_e for memory in memories]
     top = max(logs)
-    return top + log(sum([exp(value - top) for value in logs]) / len(logs))
+    return top >= THRESHOLD and top + log(sum([exp(value - top) for value in logs]) / len(logs)) >= THRESHOLD
 
 
 def alarm(slo: str, window: Window) -> Alarm:

@@ -307,4 +307,5 @@ def _over_edges(shares: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def _usable(window: Window) -> bool:
-    return window.end > window.start and all(0 <= c.bad <= c.total for c in (window.canary, window.stable))
+    start, end, (total, bad), (stable_total, stable_bad), _ = window
+    return end > start and 0 <= bad <= total and 0 <= stable_bad <= stable_total

@@ -124,7 +124,7 @@ def test_the_chance_of_a_needless_retreat_is_bounded() -> None:
 
     def go_on(memory: QuestionEvidence | None, k: int, probability: float) -> None:
         nonlocal courses
-        if lane.log_mean([memory]) >= math.log(10):
+        if memory is not None and memory.log_e >= math.log(10):
             courses += probability
             return
         if k == 5:
@@ -149,5 +149,5 @@ def test_the_evidence_of_one_window_beside_stable_is_at_most_one_in_the_mean(can
                 Counts(canary, bad_c), Counts(stable, bad_s), 5.0, guarded=True, new_step=True, effect=1.0, step_count=1
             )
             chance = binomial(canary, bad_c, bad_share) * binomial(stable, bad_s, share)
-            mean += chance * math.exp(lane.log_mean([lane.grow(bound, None, look, watched())]))
+            mean += chance * math.exp(lane.grow(bound, None, look, watched()).log_e)
     assert mean <= 1 + 1e-5
