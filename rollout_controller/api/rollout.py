@@ -15,7 +15,7 @@ from rollout_controller.api.status import RolloutStatus
 NAME_PATTERN = r"^[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?$"
 _DNS_NAME = re.compile(NAME_PATTERN.removeprefix("^").removesuffix("$"))
 LONGEST_NAME = 253
-MODEL_PATTERN = r"^[A-Za-z0-9_][-A-Za-z0-9_. ]*$"
+MODEL_PATTERN = r"^[^./\s][^/]*$"
 """Of a folder in a model repository."""
 _VERSION = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.+]{0,126}[A-Za-z0-9])?")
 

@@ -37,7 +37,7 @@ _EXAMPLES = {
 
 _PATTERNS = {
     r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$": "lower-case letters, digits and '-', at most 63",
-    r"^[A-Za-z0-9_][-A-Za-z0-9_. ]*$": "letters, digits, '_', '-', '.' and blanks, the first a letter, digit or '_'",
+    r"^[^./\s][^/]*$": "a folder's name: no '/', and no '.' or blank at its beginning",
 }
 """Patterns in words."""
 _BY_CONTEXT = {

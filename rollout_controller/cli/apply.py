@@ -36,7 +36,7 @@ from rollout_controller.cluster.store import (
     ObjectStore,
 )
 from rollout_controller.controller.config import FILE_NAME, load_local, namespace_name
-from rollout_controller.slo.sources import check_policy, load_sources
+from rollout_controller.slo.sources import Sources, check_policy, load_sources
 
 KINDS = (POLICY, VIRTUAL_SERVICE, ROLLOUT)
 """In the order of writing: what is referred to comes before what refers to it."""
@@ -62,9 +62,9 @@ def apply(args: Namespace) -> int:
     where = place(args, shown)
     if isinstance(where, Cluster):
         with in_cluster(args, where, shown) as session:
-            return _apply(args, shown, session.namespace, lambda: nullcontext(session.store), folder=False)
+            return _apply(args, shown, session.namespace, lambda: nullcontext(session.store), folder=None)
     opened = partial(_opened, where.path, create=not args.dry_run)
-    return _apply(args, shown, args.namespace, opened, folder=True)
+    return _apply(args, shown, args.namespace, opened, folder=where.path)
 
 
 def _apply(
@@ -73,9 +73,12 @@ def _apply(
     namespace: str | None,
     opened: Callable[[], AbstractContextManager[ObjectStore | None]],
     *,
-    folder: bool,
+    folder: Path | None,
 ) -> int:
-    documents, faults = _read([file for group in args.file for file in group], namespace or "default", folder=folder)
+    sources = load_sources(*_folders(args, folder))
+    documents, faults = _read(
+        [file for group in args.file for file in group], namespace or "default", sources, folder=folder is not None
+    )
     if faults:
         for fault in faults:
             shown.note(str(fault))
@@ -123,7 +126,16 @@ def _store(directory: Path, *, create: bool) -> LocalStore | None:
     return LocalStore(directory / DATABASE, projections=[RdsProjection(directory / envoy.rds, name=envoy.route_config)])
 
 
-def _read(paths: Iterable[str], namespace: str, *, folder: bool) -> tuple[list[Checked], list[FieldError]]:
+def _folders(args: Namespace, folder: Path | None) -> tuple[Path, ...]:
+    """Where sources are beside the shipped ones: --sources, else what the folder's local.yaml says."""
+    if args.sources is not None:
+        return (Path(args.sources),)
+    if folder is None or not (folder / FILE_NAME).exists():
+        return ()
+    return load_local(folder).prometheus.folders
+
+
+def _read(paths: Iterable[str], namespace: str, sources: Sources, *, folder: bool) -> tuple[list[Checked], list[FieldError]]:
     """All documents and all faults of all files."""
     documents: list[Checked] = []
     faults: list[FieldError] = []
@@ -135,14 +147,14 @@ def _read(paths: Iterable[str], namespace: str, *, folder: bool) -> tuple[list[C
             continue
         for document in found:
             try:
-                documents.append(_checked(document, namespace, folder=folder))
+                documents.append(_checked(document, namespace, sources, folder=folder))
             except InvalidDocument as invalid:
                 faults.extend(invalid.at(document.file, document.lines).errors)
     faults.extend(_twice(documents))
     return documents, faults
 
 
-def _checked(document: Document, namespace: str, *, folder: bool) -> Checked:
+def _checked(document: Document, namespace: str, sources: Sources, *, folder: bool) -> Checked:
     """The kind, and the document with its namespace; raises InvalidDocument with every fault.
 
     `folder`: there is no Istio that says whether it can take a route, only our own translation for Envoy.
@@ -156,7 +168,7 @@ def _checked(document: Document, namespace: str, *, folder: bool) -> Checked:
     raw.pop("status", None)
     if kind is ROLLOUT:
         parse(TritonRollout, raw)
-    elif kind is POLICY and (faults := check_policy(parse(RolloutPolicy, raw), load_sources())):
+    elif kind is POLICY and (faults := check_policy(parse(RolloutPolicy, raw), sources)):
         raise InvalidDocument(document.file, faults)
     elif kind is VIRTUAL_SERVICE and folder:
         route_configuration([raw], name="check")

@@ -106,6 +106,7 @@ def _history(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", metavar="FILE", help="html: write it to FILE (default: standard output)")
     parser.add_argument("--prometheus", metavar="URL", help="html: where its graphs come from (default: that of local.yaml)")
     parser.add_argument("--prometheus-token-file", metavar="FILE", help="html: a file with a bearer token for it")
+    _sources(parser)
 
 
 def _explain(parser: argparse.ArgumentParser) -> None:
@@ -172,9 +173,14 @@ def _promote(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--full", action="store_true", help="all the way: no further step waits")
 
 
+def _sources(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--sources", metavar="DIR", help="SLI sources of your own (docs/sources.md; default: local.yaml's)")
+
+
 def _apply(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--file", action="append", required=True, nargs="+", metavar="FILE", help="YAML; - is stdin")
     parser.add_argument("--dry-run", action="store_true", help="check and say what would happen, write nothing")
+    _sources(parser)
 
 
 def _controller(parser: argparse.ArgumentParser) -> None:
@@ -214,6 +220,7 @@ def _simulate(parser: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, other fates (default 1)")
     run.add_argument("--processes", type=values.whole, default=0, metavar="N", help="default: one a core; changes no result")
+    _sources(run)
     run.add_argument("--picture", metavar="FILE.svg", help="draw weights and times, too")
     _output(parser, ("json", "yaml"), "")
 
@@ -366,35 +373,3 @@ def _common(parser: argparse.ArgumentParser, default: str | None) -> None:
 def _examples(command: Command) -> str:
     lines = [example.format(program()) if "{}" in example else f"{program()} {example}" for example in command.examples]
     return "examples:\n" + "\n".join(f"  {line}" for line in lines) + f"\n\n{EXITS}"
-
-
-def help_text() -> str:
-    """`rollouts --help`: what it is, the commands by group, how to begin."""
-    name = program()
-    begin = (
-        ("demo", "see it work, on real servers, in three minutes"),
-        ("trigger resnet50 --version 2 --wait", "what CI does"),
-        ("status resnet50 -w", "what you do meanwhile"),
-    )
-    lines = [
-        f"{name}: bring new Triton model versions to users without hurting them",
-        "",
-        f"  {name} [-n NAMESPACE] COMMAND ...",
-        "",
-    ]
-    for group, title in GROUPS.items():
-        lines += [f"{title}:", *(f"  {command.name:<11} {command.line}" for command in COMMANDS if command.group == group), ""]
-    lines += [
-        "Where the documents are: in the cluster of the current kubeconfig, or in a folder",
-        "  -n, --namespace NS, -A, --all-namespaces, --context NAME, --kubeconfig FILE    as for kubectl",
-        "  --local DIR    DIR/rollouts.db; else $ROLLOUTS_LOCAL, else ./.lab where a lab was started; else the cluster",
-        "",
-        "Everywhere:",
-        "  --plain (no colours, no bars; NO_COLOR does the same), -h, --help, -V, --version",
-        "",
-        "Begin here:",
-        *(f"  {f'{name} {command}':<{len(name) + 43}} {why}" for command, why in begin),
-        "",
-        *EXITS.splitlines(),
-    ]
-    return "\n".join(lines) + "\n"

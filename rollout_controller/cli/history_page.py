@@ -77,6 +77,7 @@ def _told(session: Session, document: Raw, past: Past) -> tuple[list[Told], list
 def _panels(args: Namespace, session: Session, document: Raw, past: Past) -> tuple[list[Panel], list[tuple[str, str]]]:
     """The SLIs from Prometheus, or why there are none."""
     url, window_s, token_file = args.prometheus, 5.0, args.prometheus_token_file
+    folders: tuple[Path, ...] = ()
     folder = session.folder
     if url is None and folder is not None:
         from rollout_controller.controller.config import load_local  # noqa: PLC0415 - APScheduler's and the client's weight
@@ -84,6 +85,7 @@ def _panels(args: Namespace, session: Session, document: Raw, past: Past) -> tup
         try:
             config = load_local(folder).prometheus
             url, window_s, token_file = config.url, config.window, config.token_file
+            folders = config.folders
         except InvalidDocument as error:
             return [], [("graphs", f"no Prometheus was asked: {error.one_line}")]
     if url is None:
@@ -92,8 +94,12 @@ def _panels(args: Namespace, session: Session, document: Raw, past: Past) -> tup
     if policy is None:
         return [], [("graphs", f"Prometheus was not asked: {session.why_no_policy(document)}")]
     from rollout_controller.cli.past_series import panels, prometheus  # noqa: PLC0415 - the Prometheus client, half a second
+    from rollout_controller.slo.sources import load_sources  # noqa: PLC0415 - no others need it
 
+    if args.sources is not None:
+        folders = (Path(args.sources),)
     server = prometheus(url, Path(token_file) if token_file is not None else None)
-    found, problems = panels(past, parse(TritonRollout, document), parse(RolloutPolicy, policy), server, window_s)
+    rollout, rules, sources = parse(TritonRollout, document), parse(RolloutPolicy, policy), load_sources(*folders)
+    found, problems = panels(past, rollout, rules, server, window_s=window_s, sources=sources)
     whence = f"counted by the Prometheus at {server.url}, by the policy as it is now"
     return found, [("graphs", "; ".join(problems) if problems else whence)]

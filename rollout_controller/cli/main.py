@@ -67,7 +67,9 @@ def _run(argv: list[str]) -> int:
         sys.stdout.write(f"rollouts {version('rollout-controller')}\n")
         return Exit.FINE
     if args.help_all or args.command is None:
-        (sys.stdout if args.help_all else sys.stderr).write(arguments.help_text())
+        from rollout_controller.cli.help import help_text  # noqa: PLC0415
+
+        (sys.stdout if args.help_all else sys.stderr).write(help_text())
         return Exit.FINE if args.help_all else Exit.USAGE
     return _COMMANDS[args.command](args)
 

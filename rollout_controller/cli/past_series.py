@@ -15,7 +15,7 @@ from rollout_controller.report.model import Line, Panel, Role
 from rollout_controller.slo.batch import Batch, CountBatch
 from rollout_controller.slo.decode import counter
 from rollout_controller.slo.prometheus import Prometheus
-from rollout_controller.slo.sources import CountSource, load_sources
+from rollout_controller.slo.sources import CountSource, Sources
 from rollout_controller.slo.wants import Want, wants_of
 
 POINTS = 120
@@ -31,10 +31,10 @@ def prometheus(url: str, token_file: Path | None) -> Prometheus:
 
 
 def panels(
-    past: Past, rollout: TritonRollout, policy: RolloutPolicy, server: Prometheus, window_s: float
+    past: Past, rollout: TritonRollout, policy: RolloutPolicy, server: Prometheus, *, window_s: float, sources: Sources
 ) -> tuple[list[Panel], list[str]]:
     """A panel for each SLO, and what could not be read, in words. `window_s`: no window is shorter."""
-    sources, (start, end) = load_sources(), past.shown
+    start, end = past.shown
     step_s = next((s for s in STEPS_S if s >= window_s and (end - start) / s <= POINTS), STEPS_S[-1])
     deadline = time.monotonic() + ASK_S
     found, problems = [], []

@@ -21,7 +21,7 @@ from rollout_controller.cli.simulated import Shown, page, raw
 from rollout_controller.replay.picture import picture
 from rollout_controller.replay.simulate import Ask, play_of, simulate
 from rollout_controller.replay.world import Harm, World, WorldFile
-from rollout_controller.slo.sources import check_policy, load_sources
+from rollout_controller.slo.sources import Sources, check_policy, load_sources
 
 IDENTICAL = "identical version"
 MOST_HARMS = 6
@@ -36,9 +36,9 @@ T = TypeVar("T", bound=Model)
 def run(args: Namespace) -> int:
     """Simulate, show, and draw; exit code 0 whatever was found."""
     began = time.monotonic()
-    policy = _policy(args.file)
+    sources = load_sources(*([Path(args.sources)] if args.sources else ()))
+    policy = _policy(args.file, sources)
     world, harms = _world(args)
-    sources = load_sources()
     harms = harms or _usual(policy, world)
     plays = {IDENTICAL: play_of(policy, world, Harm(), sources, insist=args.insist)}
     plays |= {name: play_of(policy, world, harm, sources, insist=args.insist) for name, harm in harms.items()}
@@ -61,7 +61,7 @@ def run(args: Namespace) -> int:
     return Exit.FINE
 
 
-def _policy(file: str) -> RolloutPolicy:
+def _policy(file: str, sources: Sources) -> RolloutPolicy:
     """The one RolloutPolicy of a file.
 
     Raises:
@@ -76,7 +76,7 @@ def _policy(file: str) -> RolloutPolicy:
         policy = parse(RolloutPolicy, document.raw)
     except InvalidDocument as invalid:
         raise invalid.at(document.file, document.lines) from None
-    if faults := check_policy(policy, load_sources()):
+    if faults := check_policy(policy, sources):
         raise InvalidDocument(file, faults).at(document.file, document.lines)
     return policy
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 
 from rollout_controller.api.documents import MOST_BYTES, load_documents, text_of
 from rollout_controller.api.errors import FieldError, InvalidDocument
-from rollout_controller.api.meta import Model, parse
+from rollout_controller.api.meta import Model, evolve, parse
 from rollout_controller.api.quantities import Duration, format_duration
 from rollout_controller.cluster.lease import LONGEST_S
 from rollout_controller.controller.notifications import NotificationsConfig
@@ -23,7 +23,8 @@ SHORTEST_WINDOW_S = 1
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-M = TypeVar("M", bound=Model)
+M = TypeVar("M", "LocalConfig", "ClusterConfig")
+P = TypeVar("P", bound="PrometheusConfig")
 
 
 def namespace_name(text: str) -> str:
@@ -81,6 +82,13 @@ class PrometheusConfig(Model):
     """For example X-Scope-OrgID, a tenant of Mimir; no secret, which has `token_file`."""
     params: dict[str, str] = Field(default={})
     """For example partial_response: "false", of Thanos."""
+    sources: Path | None = None
+    """A folder with SLI sources of one's own (docs/sources.md); as it was read, relative to the file that names it."""
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders of sources beside the shipped ones."""
+        return () if self.sources is None else (self.sources,)
 
 
 class EnvoyConfig(Model):
@@ -157,6 +165,10 @@ class ClusterConfig(Model):
     """Empty: the whole cluster."""
 
 
+def _beside(prometheus: P, path: Path) -> P:
+    return prometheus if prometheus.sources is None else evolve(prometheus, sources=path.parent / prometheus.sources)
+
+
 def load_local(directory: Path) -> LocalConfig:
     """Read DIR/local.yaml; raises InvalidDocument."""
     return _load(directory / FILE_NAME, LocalConfig, "`rollouts lab up` writes one; docs/local.md says what is in it")
@@ -184,6 +196,7 @@ def _load(path: Path, model: type[M], whence: str) -> M:
         fields = ", ".join(field.alias or name for name, field in model.model_fields.items())
         raise InvalidDocument(file, [FieldError("", f"{len(documents)} documents", f"one, with the fields {fields}", file)])
     try:
-        return parse(model, documents[0].raw)
+        config = parse(model, documents[0].raw)
+        return evolve(config, prometheus=_beside(config.prometheus, path))
     except InvalidDocument as error:
         raise error.at(file, documents[0].lines) from None

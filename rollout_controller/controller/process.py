@@ -116,8 +116,8 @@ class Controller:
         self._problems: dict[str, str] = {}
 
     def _build(self, store: ObjectStore) -> None:
-        settings, sources = self._settings, load_sources()
-        config = settings.prometheus
+        settings, config = self._settings, self._settings.prometheus
+        sources = load_sources(*config.folders)
         prometheus = Prometheus(
             config.url, token_file=config.token_file, ca_file=config.ca_file, headers=config.headers, params=config.params
         )

@@ -63,7 +63,7 @@ def _subset(slot: str) -> str:
     return f"(has(self[{slot}].subset) ? self[{slot}].subset : '')"
 
 
-MODEL_WORDS = "a model is letters, digits, '_', '-', '.' and blanks, and begins with a letter, digit or '_'"
+MODEL_WORDS = "a model is a folder's name: no '/', and no '.' or blank at its beginning"
 
 BY_PATTERN: Mapping[str, tuple[Rule, ...]] = {
     PERCENT_PATTERN: (

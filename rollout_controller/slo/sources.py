@@ -192,11 +192,15 @@ def load_sources(*folders: Path) -> dict[str, Source]:
     """The sources shipped with the program, then those of the folders (a file there may replace a shipped one).
 
     Raises:
-        InvalidDocument: a file that is no source.
+        InvalidDocument: a file that is no source, or a folder that is not there.
     """
     shipped = sorted(resources.files("rollout_controller.slo").joinpath("sources").iterdir(), key=lambda entry: entry.name)
     files = [(entry.name, entry.read_text(encoding="utf-8")) for entry in shipped]
     for folder in folders:
+        if not folder.is_dir():
+            raise InvalidDocument(
+                str(folder), [FieldError("", "there is no such folder", "one with sources (docs/sources.md)", str(folder))]
+            )
         files.extend((str(path), path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.yaml")))
     found: dict[str, Source] = {}
     for file, text in files:

@@ -145,7 +145,7 @@ BAD = (
     ),
     _rollout(
         "spec.deploy.modelRepository.model",
-        "a model is letters, digits, '_', '-', '.' and blanks, and begins with a letter, digit or '_'",
+        "a model is a folder's name: no '/', and no '.' or blank at its beginning",
         deploy={"modelRepository": {"model": "../resnet50"}},
     ),
     _rollout("spec.route.http", "should be at least 1 chars long", route={"virtualService": "triton", "http": ""}),

@@ -68,6 +68,7 @@ def test_commands_of_a_runbook_are_whole(page: Path) -> None:
     for line in re.findall(r"`(kubectl [^`]+)`", page.read_text()):
         assert " -n " in line or " -A " in line or "describe" in line, line
         assert "virtualservice" not in line or " ROUTE" in line, line
+        assert "logs" not in line or " -l " not in line or "--tail=-1" in line, f"with a selector kubectl shows ten lines: {line}"
 
 
 def test_local_yaml_of_the_docs_is_one() -> None:

@@ -86,6 +86,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- range $name := list "headers" "params" }}
 {{- with index $.Values.prometheus $name }}{{- $_ := set $prometheus $name . }}{{- end }}
 {{- end }}
+{{- if .Values.prometheus.sources }}{{- $_ := set $prometheus "sources" "sources" }}{{- end }}
 {{- if or (.Values.prometheus.caSecret).name (.Values.prometheus.caConfigMap).name }}
 {{- $_ := set $prometheus "caFile" (printf "%s/value" (include "rollout-controller.secretFolder" "prometheus-ca")) }}
 {{- end }}

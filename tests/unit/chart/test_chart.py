@@ -367,6 +367,8 @@ def test_what_has_no_default_is_asked_for() -> None:
             {"prometheus": {"caSecret": {"key": "ca.crt"}}},
             "at '/prometheus/caSecret': properties 'name' required, if 'key' exists",
         ),
+        ({"prometheus": {"sources": {"mine": {"kind": "count"}}}}, "at '/prometheus/sources/mine/kind': value must be one of"),
+        ({"prometheus": {"sources": {"My source": {"kind": "counts"}}}}, "additional properties 'My source' not allowed"),
         ({"prometheus": {"headers": {"X-Scope-OrgID": 7}}}, "at '/prometheus/headers/X-Scope-OrgID': got number, want string"),
     ],
 )

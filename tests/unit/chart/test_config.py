@@ -13,6 +13,7 @@ from rollout_controller.api.names import Raw
 from rollout_controller.cli import arguments
 from rollout_controller.controller.config import ClusterConfig, load_cluster
 from rollout_controller.controller.notifications import LinksConfig, NotificationsConfig
+from rollout_controller.slo.sources import CountSource, load_sources
 from tests.support.chart import CHART, one, render
 
 
@@ -122,7 +123,7 @@ def test_the_configuration_in_the_docs_is_the_default(tmp_path: Path) -> None:
     written = load_cluster(path)
     assert str(written.prometheus.token_file) == "/var/run/secrets/prometheus/token"
     without = written.model_copy(
-        update={"prometheus": written.prometheus.model_copy(update={"token_file": None, "ca_file": None})}
+        update={"prometheus": written.prometheus.model_copy(update={"token_file": None, "ca_file": None, "sources": None})}
     )
     assert without == loaded(tmp_path, {})
 
@@ -140,3 +141,32 @@ def test_what_the_chart_starts_is_a_command() -> None:
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert (args.command, str(args.config)) == ("controller", f"{mounts['config']}/config.yaml")
     assert args.log_format == "json"
+
+
+def test_sources_of_ones_own_get_to_the_controller(tmp_path: Path) -> None:
+    """The example of the docs, through the chart, to the folder that the controller reads."""
+    page = (CHART.parents[1] / "docs" / "sources.md").read_text()
+    block = re.search(r"```yaml\n(name: istio-120\n.*?)```", page, re.DOTALL)
+    assert block is not None
+    source = yaml.safe_load(block[1])
+    name = source.pop("name")
+    documents = render({"prometheus": {"sources": {name: source}}})
+    data = one(documents, "ConfigMap")["data"]
+    (volume,) = (v for v in one(documents, "Deployment")["spec"]["template"]["spec"]["volumes"] if v["name"] == "config")
+    for item in volume["configMap"]["items"]:  # as the kubelet does
+        path = tmp_path / item["path"]
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(data[item["key"]])
+    found = load_sources(*load_cluster(tmp_path / "config.yaml").prometheus.folders)[name]
+    assert isinstance(found, CountSource)
+    assert found.latency is not None
+    assert 120 in found.latency.edges_ms
+    assert set(load_sources()) < set(load_sources(tmp_path / "sources"))
+
+
+def test_other_sources_start_new_pods() -> None:
+    def mark(values: Raw) -> str:
+        return str(one(render(values), "Deployment")["spec"]["template"]["metadata"]["annotations"]["checksum/config"])
+
+    first, other = ({"prometheus": {"sources": {"mine": {"kind": "counts", "match": {"a": a}}}}} for a in ("b", "c"))
+    assert len({mark({}), mark(first), mark(other)}) == 3

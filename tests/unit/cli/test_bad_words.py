@@ -89,6 +89,24 @@ def test_two_documents_of_one_name(shell: LocalShell, tmp_path: Path) -> None:
     assert shell.run("apply", "-f", str(one), str(one))[0] == 0
 
 
+def test_sources_of_ones_own(shell: LocalShell, tmp_path: Path) -> None:
+    """A policy for a source that only --sources or local.yaml knows; `simulate` takes it, too."""
+    page = (Path(__file__).parents[3] / "docs" / "sources.md").read_text()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "istio-120.yaml").write_text(page.partition("```yaml\n")[2].partition("```")[0])
+    policy = tmp_path / "policy.yaml"
+    slo = "[{name: latency, source: istio-120, latency: {quantile: 0.95, max: 120ms}}]"
+    policy.write_text(POLICY_TEXT.replace("[{name: errors, source: envoy, errorRate: {max: 1%}}]", slo))
+    assert "'istio-120' is not a source" in refused(shell, "apply", "-f", str(policy))
+    assert "there is no such folder" in refused(shell, "apply", "-f", str(policy), "--sources", str(tmp_path / "none"))
+    assert shell.run("apply", "-f", str(policy), "--sources", str(tmp_path / "mine"))[0] == 0
+    (shell.directory / "local.yaml").write_text("prometheus: {url: 'http://127.0.0.1:1', sources: ../mine}\ntriton: {}\n")
+    assert shell.run("apply", "-f", str(policy))[0] == 0
+    asked = ("simulate", "-f", str(policy), "--rps", "3", "--attempts", "1", "--processes", "1", "--harm", "outage")
+    assert "'istio-120' is not a source" in refused(shell, *asked)
+    assert shell.run(*asked, "--sources", str(tmp_path / "mine"))[0] == 0
+
+
 def test_files_that_are_no_text(shell: LocalShell, tmp_path: Path) -> None:
     wide = tmp_path / "wide.yaml"
     wide.write_bytes(POLICY_TEXT.encode("utf-16"))

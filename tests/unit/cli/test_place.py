@@ -10,6 +10,7 @@ import pytest
 
 from rollout_controller.cli import arguments
 from rollout_controller.cli.exits import CommandError, Exit
+from rollout_controller.cli.help import help_text
 from rollout_controller.cli.place import Cluster, Folder, place, prefix, program
 from rollout_controller.cli.screen import Screen
 
@@ -78,7 +79,7 @@ def test_proposed_commands_have_the_options_that_lead_back() -> None:
 def test_the_name_is_the_files(monkeypatch: pytest.MonkeyPatch, argv0: str, name: str) -> None:
     monkeypatch.setattr(sys, "argv", [argv0])
     assert program() == name
-    text = arguments.help_text()
+    text = help_text()
     assert text.startswith(f"{name}: bring new Triton")
     assert f"  {name} trigger resnet50 --version 2 --wait" in text
     assert max(map(len, text.splitlines())) <= 120
