@@ -322,7 +322,7 @@ def test_the_notes_say_the_next_command(base: str, said: str) -> None:
 
 def test_the_install_that_the_page_shows_is_one() -> None:
     page = (CHART.parents[1] / "docs" / "kubernetes.md").read_text()
-    command = re.search(r"helm install triton helm/triton .*(?:\\\n.*)*", page)
+    command = re.search(r"helm install triton helm/triton (?:.*\\\n)*.*", page)
     assert command is not None
     pairs = re.findall(r"--set ([\w.]+)=(\S+)", command[0])
     values: Raw = {}
