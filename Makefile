@@ -11,12 +11,13 @@ AGAIN = echo "Once more, one at a time, what failed:"; $(BIN)/pytest -v --last-f
 # Where this is set, every test process would compile all tests anew.
 export PYTHONDONTWRITEBYTECODE =
 
-UNIT = not lab and not cluster and not mesh
-REAL = lab or cluster or mesh
-# Tests on real servers mostly wait: three at a time, a file's tests with the same servers, the longest files first (tests/conftest.py).
+UNIT = not lab and not cluster and not mesh and not long
+REAL = lab or cluster or mesh or long
+# Tests on real servers mostly wait, so the long ones of the unit tests run beside them: three at a time, a file's tests with the same
+# servers, the longest files first (tests/conftest.py).
 SHARED = --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test unit lab cluster mesh check bench bench-judge bench-scale install format clean
+.PHONY: demo test unit long lab cluster mesh check bench bench-judge bench-scale install format clean
 
 demo: install ## four versions of a model, real servers, one of them good
 	@$(BIN)/rollouts demo $(DEMO)
@@ -28,6 +29,9 @@ test: install ## unit tests, then those on real servers: lab, cluster (Kubernete
 
 unit: install
 	$(BIN)/pytest -q -n 3 --dist worksteal -m "$(UNIT)"
+
+long: install
+	$(BIN)/pytest -q -n 3 --dist worksteal -m long
 
 lab cluster mesh: install
 	@$(BIN)/python -m rollout_controller.lab.parts $@

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from argparse import Namespace
 
@@ -28,10 +29,16 @@ def run(args: Namespace) -> int:
             raise CommandError(WHERE, Exit.USAGE) from None
     elif args.local:
         raise CommandError(f"--local {args.local} and --config {args.config} do not go together: {WHERE}", Exit.USAGE)
+    signal.signal(signal.SIGTERM, _nothing_begun)
     args.log_format = args.log_format or ("console" if sys.stderr.isatty() else "json")
     from rollout_controller.controller.main import run as run_controller  # noqa: PLC0415 - a second of imports
 
     return run_controller(args)
+
+
+def _nothing_begun(_number: int, _frame: object) -> None:
+    """SIGTERM before there is a controller to be told: without a handler the first process of a container does not hear it."""
+    raise SystemExit(int(Exit.FINE))
 
 
 def _only_on_a_cluster(args: Namespace) -> None:

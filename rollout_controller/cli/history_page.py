@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rollout_controller.api.errors import InvalidDocument
 from rollout_controller.api.meta import parse
@@ -20,6 +21,9 @@ from rollout_controller.cluster.store import Refused
 from rollout_controller.controller.urls import is_url
 from rollout_controller.report.model import Panel, Told
 from rollout_controller.report.page import html
+
+if TYPE_CHECKING:
+    from rollout_controller.controller.config import PrometheusConfig
 
 ATTEMPT = f"{GROUP}/attempt"
 
@@ -76,30 +80,31 @@ def _told(session: Session, document: Raw, past: Past) -> tuple[list[Told], list
 
 def _panels(args: Namespace, session: Session, document: Raw, past: Past) -> tuple[list[Panel], list[tuple[str, str]]]:
     """The SLIs from Prometheus, or why there are none."""
-    url, window_s, token_file = args.prometheus, 5.0, args.prometheus_token_file
-    folders: tuple[Path, ...] = ()
-    folder = session.folder
-    if url is None and folder is not None:
-        from rollout_controller.controller.config import load_local  # noqa: PLC0415 - APScheduler's and the client's weight
-
-        try:
-            config = load_local(folder).prometheus
-            url, window_s, token_file = config.url, config.window, config.token_file
-            folders = config.folders
-        except InvalidDocument as error:
-            return [], [("graphs", f"no Prometheus was asked: {error.one_line}")]
-    if url is None:
+    try:
+        config = _prometheus(args, session.folder)
+    except InvalidDocument as error:
+        return [], [("graphs", f"no Prometheus was asked: {error.one_line}")]
+    if config is None:
         return [], [("graphs", "no Prometheus was asked; --prometheus URL names one")]
     policy = session.policy_of(document)
     if policy is None:
         return [], [("graphs", f"Prometheus was not asked: {session.why_no_policy(document)}")]
-    from rollout_controller.cli.past_series import panels, prometheus  # noqa: PLC0415 - the Prometheus client, half a second
+    from rollout_controller.cli.past_series import ASK_S, panels  # noqa: PLC0415 - the Prometheus client, half a second
+    from rollout_controller.controller.prometheus import prometheus  # noqa: PLC0415
     from rollout_controller.slo.sources import load_sources  # noqa: PLC0415 - no others need it
 
-    if args.sources is not None:
-        folders = (Path(args.sources),)
-    server = prometheus(url, Path(token_file) if token_file is not None else None)
-    rollout, rules, sources = parse(TritonRollout, document), parse(RolloutPolicy, policy), load_sources(*folders)
-    found, problems = panels(past, rollout, rules, server, window_s=window_s, sources=sources)
+    server = prometheus(config, timeout_s=ASK_S)
+    rollout, rules = parse(TritonRollout, document), parse(RolloutPolicy, policy)
+    sources = load_sources(*(config.folders if args.sources is None else (Path(args.sources),)))
+    found, problems = panels(past, rollout, rules, server, window_s=config.window, sources=sources)
     whence = f"counted by the Prometheus at {server.url}, by the policy as it is now"
     return found, [("graphs", "; ".join(problems) if problems else whence)]
+
+
+def _prometheus(args: Namespace, folder: Path | None) -> PrometheusConfig | None:
+    """The one of the command line, else of local.yaml; raises InvalidDocument."""
+    from rollout_controller.controller.config import PrometheusConfig, load_local  # noqa: PLC0415 - APScheduler's weight
+
+    if args.prometheus is None:
+        return None if folder is None else load_local(folder).prometheus
+    return parse(PrometheusConfig, {"url": args.prometheus, "tokenFile": args.prometheus_token_file})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from rollout_controller.api.policy import RolloutPolicy
 from rollout_controller.api.quantities import format_duration
@@ -24,10 +23,6 @@ STEPS_S = (2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 """Lengths of a window; one must be longer than the scrape interval to hold anything."""
 ASK_S = 30.0
 """All questions together have this long."""
-
-
-def prometheus(url: str, token_file: Path | None) -> Prometheus:
-    return Prometheus(url, token_file=token_file, timeout_s=ASK_S)
 
 
 def panels(

@@ -12,7 +12,7 @@ from rollout_controller.api.meta import Key, Raw, parse
 from rollout_controller.api.names import mark_of
 from rollout_controller.api.policy import Guard, RolloutPolicy, Slo
 from rollout_controller.api.rollout import RolloutSpec, TritonRollout
-from rollout_controller.api.status import Attempt, RolloutStatus
+from rollout_controller.api.status import Attempt, Phase, RolloutStatus
 from rollout_controller.cluster.store import POLICY, VIRTUAL_SERVICE, Kind
 from rollout_controller.core.observation import (
     GaugeReading,
@@ -136,7 +136,7 @@ class Observer:
         """The spec with the VirtualService that has the mark of the attempt under way, where it names another one now."""
         key, attempt = rollout.metadata.key, rollout.status.attempt
         named = rollout.spec.route.virtual_service
-        if attempt is None:
+        if attempt is None or rollout.status.phase is Phase.PREPARING:  # no traffic hangs on it
             return None
 
         def marked(name: str) -> bool:

@@ -32,6 +32,7 @@ from rollout_controller.controller.news import News, given_up, permitted
 from rollout_controller.controller.notifications import NotificationsConfig
 from rollout_controller.controller.observe import Observer
 from rollout_controller.controller.pace import EvidencePace
+from rollout_controller.controller.prometheus import prometheus
 from rollout_controller.controller.reconcile import Reconciler
 from rollout_controller.controller.schedule import Schedule
 from rollout_controller.controller.senses import LiveSenses
@@ -41,7 +42,6 @@ from rollout_controller.controller.turns import SILENT_S, Turns
 from rollout_controller.controller.witness import LiveWitness
 from rollout_controller.controller.workloads import LOCAL, Workloads
 from rollout_controller.notify.post import Hearers, Post
-from rollout_controller.slo.prometheus import Prometheus
 from rollout_controller.slo.reader import SliReader
 from rollout_controller.slo.sources import load_sources
 from rollout_controller.triton.client import TritonClient
@@ -118,10 +118,7 @@ class Controller:
     def _build(self, store: ObjectStore) -> None:
         settings, config = self._settings, self._settings.prometheus
         sources = load_sources(*config.folders)
-        prometheus = Prometheus(
-            config.url, token_file=config.token_file, ca_file=config.ca_file, headers=config.headers, params=config.params
-        )
-        reader = SliReader(prometheus, sources, window_s=config.window, lag_s=config.lag, on_query=self.metrics.queried)
+        reader = SliReader(prometheus(config), sources, window_s=config.window, lag_s=config.lag, on_query=self.metrics.queried)
         self.prober = Prober(
             on_change=self._wake,
             on_death=self.die,

@@ -37,8 +37,9 @@ MANIFESTS = sorted([*(ROOT / "policies").glob("*.yaml"), *(ROOT / "mesh").glob("
 
 @pytest.fixture(scope="module")
 def api(kube: Kube) -> Kube:
-    """The API server with our CRDs, and a namespace for these tests."""
+    """The API server with our CRDs and Istio's that our manifests use, and a namespace for these tests."""
     apply_crds(kube)
+    kube.apply_istio_crds("gateways", "destinationrules")
     kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     return kube
 

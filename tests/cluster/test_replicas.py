@@ -50,7 +50,8 @@ def test_one_acts_and_the_other_only_reads(scene: Stage) -> None:
     soon(lambda: leader.writes()["patch", "virtualservices"] >= 3)  # the audit log comes a little later
     assert follower.writes() == {}
     calls = scene.kube.calls(follower.user)
-    assert {verb for verb, resource in calls if resource == "leases"} <= {"get", "create"}
+    assert {verb for verb, resource in calls if resource == "leases"} <= {"get", "create", "update"}
+    assert calls["update", "leases"] <= 1, "both may ask for it when they begin; after that one waits"
     assert {verb for verb, resource in calls if resource != "leases"} <= READS
     assert scene.lease()["holderIdentity"] == leader.said("leading")["identity"]  # type: ignore[index]
 

@@ -219,6 +219,8 @@ def _go_on(turn: Turn) -> Decision:
     look_again = min(turn.now + TRAFFIC_LOOK_S, next_change, ends)
     if turn.brief and turn.status.reason is not None and turn.status.reason.code == Code.WAITING:
         return Decision(turn.status, turn.status.reason, look_again)
+    if over is not None and over.code == Code.DRIFT_REPEATS:
+        return Decision(turn.status, over, look_again)
     missing = (over and over.sentence.removeprefix("Holding: ").rstrip(".")) or (
         undecided and f"{undecided.slo}: {undecided.sentence.rstrip('.')}"
     )

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from rollout_controller.cli.main import main
+from tests.support.watching import soon
 
 CONFIG = "prometheus: {url: http://p:9090}\n"
 
@@ -55,3 +61,26 @@ def test_a_kubeconfig_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_
     assert code == 2
     assert "there is no such kubeconfig" in err
     assert "Traceback" not in err
+
+
+def test_who_is_asked_to_end_while_it_begins_ends(tmp_path: Path) -> None:
+    """Else, as the first process of a container, it would not hear of it, lead, and be killed with the lease in its hand."""
+    config = tmp_path / "local.yaml"
+    os.mkfifo(config)
+    command = [sys.executable, "-m", "rollout_controller", "--local", str(tmp_path), "controller"]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[3], stderr=subprocess.DEVNULL)
+    writing: list[int] = []
+
+    def reads_its_configuration() -> bool:
+        with suppress(OSError):  # nobody reads yet
+            writing.append(os.open(config, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(writing)
+
+    try:
+        soon(reads_its_configuration, 60)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        for number in writing:
+            os.close(number)

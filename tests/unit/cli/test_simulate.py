@@ -12,6 +12,8 @@ import yaml
 from rollout_controller.cli.main import main
 from tests.unit.replay.plays import SLOS
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[3]
 
 

@@ -19,6 +19,8 @@ from tests.play import Play
 from tests.support.writes import EveryWrite
 from tests.world import Behaviour, World
 
+pytestmark = pytest.mark.long
+
 
 @dataclass(frozen=True)
 class Moment:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,8 @@ from tests import kubelet
 from tests.unit.core.story import Story
 from tests.unit.core.test_decide_properties import RULES, deeds, do
 from tests.world import Behaviour, World
+
+pytestmark = pytest.mark.long
 
 IDLE_AFTER_S = 60.0
 slots = st.sampled_from(["blue", "green"])

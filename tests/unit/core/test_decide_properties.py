@@ -18,6 +18,8 @@ from rollout_controller.core.states import ON_TRAFFIC, RESTING, TRANSITIONS, Eve
 from tests.unit.core.story import Story
 from tests.world import T0, Behaviour, World, policy, with_spec
 
+pytestmark = pytest.mark.long
+
 STEPS = (10, 25, 50, 100)
 BLIND_S, PAUSED_S = 60.0, 300.0
 RULES = policy(

@@ -17,6 +17,8 @@ from rollout_controller.core.judge import StepView, assess
 from rollout_controller.core.observation import SliReading, Slower, Unknown, Window
 from tests.unit.judge.worlds import T0, play, policy, readings, row, step, window
 
+pytestmark = pytest.mark.long
+
 SPEC = PolicySpec.model_validate({**policy(grace="20s").to_raw(), "compareToStable": {"tolerance": "10%"}})
 """Everything that the judge can remember."""
 

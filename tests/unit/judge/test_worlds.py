@@ -11,6 +11,8 @@ from benchmarks.judge_cells import DEFAULT, made
 from rollout_controller.replay.attempt import play
 from tests.unit.judge.worlds import World, attempt, policy
 
+pytestmark = pytest.mark.long
+
 SPEC = policy()
 
 

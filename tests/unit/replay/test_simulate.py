@@ -10,6 +10,8 @@ from rollout_controller.replay.picture import picture
 from rollout_controller.replay.simulate import Ask, simulate
 from tests.unit.replay.plays import a_play
 
+pytestmark = pytest.mark.long
+
 PLAYS = {"identical": a_play(), "outage": a_play({"outage": True})}
 
 
