@@ -55,7 +55,6 @@ EVERYTHING: Raw = {
     "imagePullSecrets": [{"name": "pull"}],
     "modelRepository": {"credentials": {"secret": "triton-gcs", "file": "key.json"}, "loadAtStart": True},
     "slots": ["red", "black"],
-    "strategy": {"maxSurge": 41, "maxUnavailable": "42%"},
     "gpu": {"count": 13, "resource": "nvidia.com/mig-1g.10gb"},
     "resources": {"requests": {"cpu": "3250m"}, "limits": {"memory": "9Gi"}},
     "sharedMemory": "2Gi",
@@ -101,6 +100,7 @@ METRICS = [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "
 IMAGES: Raw = {
     "modelRepository": {"path": "/repository"},
     "replicas": 23,
+    "strategy": {"maxSurge": 41, "maxUnavailable": "42%"},
     "autoscaling": {
         "enabled": True,
         "minReplicas": 17,

@@ -255,6 +255,7 @@ REFUSED: list[tuple[str, Raw, str]] = [
     ("minimum", {"replica": 1}, "at '': additional properties 'replica' not allowed"),
     ("minimum", {"model": ""}, "at '/model': minLength: got 0, want 1"),
     ("minimum", {"replicas": 2}, "at '/replicas': maximum: got 2, want 1"),
+    ("minimum", {"strategy": {"maxSurge": 1}}, "at '/strategy/maxSurge': value must be one of 0, '0%'"),
     ("minimum", {"autoscaling": {"enabled": True}}, "at '/autoscaling/enabled': value must be false"),
     ("minimum", {"rollout": {"scale": {"canary": "weight"}}}, "at '/rollout/scale/canary': value must be 'full'"),
     ("minimum", {"modelRepository": {"url": ""}}, "at '/modelRepository': 'oneOf' failed"),
