@@ -145,6 +145,12 @@ def test_the_route_lets_clients_infer_and_not_load(protocol: str, calls: str) ->
     assert http["retries"] == {"attempts": 0}, "Istio's own would hide a canary's errors"
 
 
+def test_the_mesh_treats_the_slots_as_in_the_manifests() -> None:
+    shown = yaml.safe_load_all((CHART.parents[1] / "mesh" / "destinationrule.yaml").read_text())
+    wanted = {each["metadata"]["name"]: each["spec"] for each in shown}
+    assert {name: each["spec"] for name, each in named(plain("minimum"), "DestinationRule").items()} == wanted
+
+
 def test_times_fit_together() -> None:
     """A slow start ends before the workload and the rollout give up; a pod has time to end its requests."""
     documents = rendered({"startSeconds": 1801, "drain": {"endpointsSeconds": 7, "requestsSeconds": 120}})
@@ -186,7 +192,7 @@ def test_the_monitor_finds_each_slot_and_its_port() -> None:
     assert scraped == {"triton-blue", "triton-green"}
     for deployment in named(documents, "Deployment").values():
         assert deployment["spec"]["template"]["metadata"]["annotations"]["traffic.sidecar.istio.io/excludeInboundPorts"] == "8002"
-    assert not {"ServiceMonitor", "DestinationRule", "HorizontalPodAutoscaler"} & {d["kind"] for d in plain("minimum")}
+    assert not {"ServiceMonitor", "HorizontalPodAutoscaler"} & {d["kind"] for d in plain("minimum")}
 
 
 def test_two_releases_share_nothing_and_long_names_fit() -> None:
@@ -228,7 +234,7 @@ def defaults() -> Raw:
 
 
 def test_what_is_switched_off_is_not_there() -> None:
-    off: Raw = {name: {"enabled": False} for name in ("rollout", "virtualService", "podDisruptionBudget")}
+    off: Raw = {name: {"enabled": False} for name in ("rollout", "virtualService", "destinationRule", "podDisruptionBudget")}
     bare = rendered({**off, "serviceAccount": {"create": False, "name": "mine"}, "istio": {"inject": False}, "gpu": {"count": 0}})
     assert {document["kind"] for document in bare} == {"Deployment", "Service"}
     assert set(named(bare, "Service")) == {"triton-blue", "triton-green"}
