@@ -62,13 +62,26 @@ def test_a_rollout_of_the_chart_finds_its_route_and_its_workloads(base: str) -> 
     assert rollout.spec.route.virtual_service == route["metadata"]["name"]
     assert mesh.read_weights(rollout.spec, route) == {"blue": 100, "green": 0}
     for slot in rollout.spec.slots.values():
-        assert slot.workload is not None
-        labels = named(documents, "Deployment")[slot.workload.name]["spec"]["template"]["metadata"]["labels"]
+        labels = named(documents, "Deployment")[slot.workload.name if slot.workload else slot.host]["spec"]["template"][
+            "metadata"
+        ]["labels"]
         assert named(documents, "Service")[slot.host]["spec"]["selector"].items() <= labels.items()
     selectors = [
         named(documents, "Deployment")[f"triton-{slot}"]["spec"]["selector"]["matchLabels"] for slot in ("blue", "green")
     ]
     assert selectors[0] != selectors[1]
+
+
+def test_workloads_are_named_only_where_they_are_changed() -> None:
+    """A controller without workloads.manage refuses slots that name one; the sources then go by the host, so it has its name."""
+    for documents, wanted in (
+        (plain("minimum"), None),
+        (rendered({"rollout": {"scale": {"idle": 0}}}), "named"),
+        (plain("image"), "named"),
+    ):
+        for slot in parse(TritonRollout, one(documents, "TritonRollout")).spec.slots.values():
+            assert slot.host in named(documents, "Deployment")
+            assert (slot.workload.name if slot.workload else None) == (slot.host if wanted else None)
 
 
 def test_a_policy_of_the_chart_is_the_one_of_its_rollout() -> None:
