@@ -1,5 +1,5 @@
 #!/bin/sh
-# Ask for a version and wait for its end with kubectl (1.24 or newer) alone:
+# Ask for a version and wait for its end with kubectl alone (the tests run with 1.32 and 1.36):
 #
 #     ask-with-kubectl.sh NAMESPACE NAME VERSION REQUEST
 #
