@@ -117,7 +117,9 @@ def _say_why(session: Session, target: Target, result: Exit, last: Info | None, 
         taken = "" if last.ask.taken_up else "; no controller has taken it up: is one running?"
         session.screen.note(f"error: {ask} has not ended within {span(timeout_s)}; the rollout goes on by itself{taken}")
     elif not _asks_for(last, target) and record is None:
-        session.screen.note(f"error: {ask} was not tried: version {last.ask.version} was asked for instead")
+        begun = last.attempt is not None and (last.attempt.version, last.attempt.request) == (target.version, target.request)
+        what = "is given up" if begun else "was not tried"
+        session.screen.note(f"error: {ask} {what}: version {last.ask.version} was asked for instead")
     elif record is not None and not (last.ask.taken_up and _asks_for(last, target)):
         session.screen.line(f"attempt {record.number}, {ask}: {record.outcome}. {record.sentence}")
 

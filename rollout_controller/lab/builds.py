@@ -132,6 +132,18 @@ KUBERNETES = Build(
     packages=2423,
     stamp="k8s.io/component-base/version.gitVersion",
 )
+KUBECTL = Build(
+    name="kubectl",
+    says="kubectl",
+    module="k8s.io/kubernetes",
+    minutes=3,
+    binaries={"kubectl": "k8s.io/kubernetes/cmd/kubectl"},
+    packages=895,
+    stamp="k8s.io/component-base/version.gitVersion",
+    after="kubernetes",
+    minutes_after=1,
+    packages_after=195,
+)
 KWOK = Build(
     name="kwok",
     says="kwok",

@@ -84,6 +84,13 @@ def kubernetes(say: Say) -> dict[str, Path] | None:
     return None
 
 
+def kubectl() -> Path | None:
+    """One that the machine has already, in KUBEBUILDER_ASSETS or on PATH, of a version that will do."""
+    found = _asset("kubectl")
+    version = _version(found, r"^Client Version: v(\d+)\.(\d+)", "version", "--client") if found else None
+    return found if version is not None and version >= KUBERNETES_OLDEST else None
+
+
 def _asset(name: str) -> Path | None:
     if assets := os.environ.get("KUBEBUILDER_ASSETS"):
         path = Path(assets) / name
@@ -110,10 +117,13 @@ def _prometheus_version(binary: Path) -> tuple[int, int] | None:
     return _version(binary, r"^prometheus, version (?:(\d+)\.(\d+))?")
 
 
-def _version(binary: Path, pattern: str) -> tuple[int, int] | None:
-    """What it says of its version; UNSAID where only the numbers are missing, None where it is another program."""
+def _version(binary: Path, pattern: str, *words: str) -> tuple[int, int] | None:
+    """What it says of its version, asked with these words (`--version`).
+
+    UNSAID where only the numbers are missing, None where it is another program.
+    """
     try:
-        done = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run([binary, *(words or ("--version",))], capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     found = re.search(pattern, done.stdout + done.stderr, re.MULTILINE)

@@ -23,6 +23,7 @@ from rollout_controller.lab.builds import (
     ETCD,
     ISTIO_CRDS,
     ISTIOD,
+    KUBECTL,
     KUBERNETES,
     KWOK,
     OPERATOR_CRDS,
@@ -115,6 +116,11 @@ def find_kube(say: Say) -> KubeParts:
 def find_istiod(say: Say) -> Path:
     """istiod, built where it is not cached: Istio's own images hold the same program. Raises MissingPart."""
     return make([ISTIOD], say)[ISTIOD.name] / "pilot-discovery"
+
+
+def find_kubectl(say: Say) -> Path:
+    """kubectl: what pipelines without `rollouts` ask with. Built where the machine has none. Raises MissingPart, BuildFailed."""
+    return outside.kubectl() or make([KUBECTL], say)[KUBECTL.name] / "kubectl"
 
 
 def find_operator_crds(say: Say) -> tuple[Path, ...]:
@@ -276,7 +282,7 @@ def find_for(tiers: Iterable[str], say: Say) -> dict[str, Path]:
         found |= {"etcd": kube.etcd, "kube-apiserver": kube.apiserver, "kube-controller-manager": kube.controller_manager}
         found |= {"kube-scheduler": kube.scheduler, "kwok": kube.kwok, "istio-crds": kube.istio_crds}
     if "cluster" in wanted:
-        found["operator-crds"] = find_operator_crds(say)[0].parent
+        found |= {"operator-crds": find_operator_crds(say)[0].parent, "kubectl": find_kubectl(say)}
     if "mesh" in wanted:
         found["istiod"] = find_istiod(say)
     return found
@@ -296,6 +302,7 @@ def _to_build(tiers: set[str]) -> list[Build]:
         builds += [] if outside.kubernetes(outside.silent) else [KUBERNETES]
     if "cluster" in tiers:
         builds += [OPERATOR_CRDS]
+        builds += [] if outside.kubectl() else [KUBECTL]
     if "mesh" in tiers:
         builds += [ISTIOD]
     return sorted(builds, key=lambda build: build.minutes)

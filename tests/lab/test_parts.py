@@ -19,6 +19,7 @@ from rollout_controller.lab.builds import (
     ETCD,
     ISTIO_CRDS,
     ISTIOD,
+    KUBECTL,
     KUBERNETES,
     KWOK,
     OPERATOR_CRDS,
@@ -95,7 +96,7 @@ def put_into_cache(build: Build, cache: Path) -> Path:
 
 @pytest.mark.parametrize(
     "build",
-    [PROMETHEUS, PROMTOOL, ALERTMANAGER, ETCD, KUBERNETES, KWOK, ISTIO_CRDS, OPERATOR_CRDS, ISTIOD],
+    [PROMETHEUS, PROMTOOL, ALERTMANAGER, ETCD, KUBERNETES, KUBECTL, KWOK, ISTIO_CRDS, OPERATOR_CRDS, ISTIOD],
     ids=lambda build: build.name,
 )
 def test_what_is_cached_needs_no_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, build: Build) -> None:
@@ -163,6 +164,14 @@ def test_alertmanager_is_built_of_the_modules_that_prometheus_is_built_of() -> N
     assert ALERTMANAGER.cost(["prometheus"]) < ALERTMANAGER.cost([])
 
 
+def test_kubectl_shares_the_packages_of_kubernetes() -> None:
+    ours, theirs = modules(KUBECTL), modules(KUBERNETES)
+    shared = set(ours) & set(theirs)
+    assert len(shared) > 80
+    assert {name: ours[name] for name in shared} == {name: theirs[name] for name in shared}
+    assert KUBECTL.version == KUBERNETES.version
+
+
 def modules(build: Build) -> dict[str, str]:
     return dict(re.findall(r"^\t(\S+) (v\S+)", (build.source / "go.mod").read_text(), re.MULTILINE))
 
@@ -227,6 +236,10 @@ def test_servers_that_the_machine_has_are_used_if_their_version_will_do(monkeypa
     assert outside.kubernetes(said.append) is None
     assert len(said) == 3
     assert all("not used" in line for line in said)
+    program(tmp_path / "kubectl", '[ "$*" = "version --client" ] && echo "Client Version: v1.29.1"')
+    assert outside.kubectl() is None
+    program(tmp_path / "kubectl", '[ "$*" = "version --client" ] && echo "Client Version: v1.33.0"')
+    assert outside.kubectl() == tmp_path / "kubectl"
 
 
 def test_the_parts_of_a_tier_are_told_before_they_are_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
