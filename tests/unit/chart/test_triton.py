@@ -285,6 +285,7 @@ REFUSED: list[tuple[str, Raw, str]] = [
         {"modelRepository": {"credentials": {"file": "key.json"}}},
         "at '/modelRepository/credentials': properties 'secret' required, if 'file' exists",
     ),
+    ("minimum", {"slots": ["blue", "blue-2"]}, "at '/slots/1': 'blue-2' does not match pattern"),
     ("minimum", {"slots": ["blue"]}, "at '/slots': minItems: got 1, want 2"),
     ("minimum", {"slots": ["blue", "blue"]}, "at '/slots': items at 0 and 1 are equal"),
     ("minimum", {"image": {"tag": 25.08}}, "at '/image/tag': got number, want string"),
