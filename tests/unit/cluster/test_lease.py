@@ -389,6 +389,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStore]:
     opened.close()
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(schedule=st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.0, 3.0)), min_size=10, max_size=40))
 def test_no_two_may_write_at_the_same_time(shelf: LocalStore, schedule: list[tuple[str, float]]) -> None:

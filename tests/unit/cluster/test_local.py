@@ -386,6 +386,7 @@ for blue in itertools.cycle(range(1, 100)):
 """
 
 
+@pytest.mark.long
 def test_a_writer_killed_anywhere_leaves_a_store_that_reads_and_a_route_file_that_matches(
     opened: Open, rds: RdsProjection
 ) -> None:

@@ -278,6 +278,7 @@ def test_turns_to_weight_0_are_the_same_with_and_without_a_slack_that_hangs(tmp_
         assert writes("a.db", post) == writes("b.db", None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("landed", [False, True], ids=["before it lands", "after it landed"])
 def test_killed_between_traffic_moved_and_slack_sent_ends_with_one_message(tmp_path: Path, slack: Receiver, landed: bool) -> None:
     """Killed at every write of an attempt but the last, which writes down that Slack has it (see the next test)."""
@@ -291,6 +292,7 @@ def test_killed_between_traffic_moved_and_slack_sent_ends_with_one_message(tmp_p
         assert "rolled back to version 1" in found[0]
 
 
+@pytest.mark.long
 def test_killed_between_slack_sent_and_that_written_down_may_end_with_the_same_message_twice(
     tmp_path: Path, slack: Receiver
 ) -> None:

@@ -44,6 +44,7 @@ def test_no_alternative_gains_in_the_mean_wherever_the_canary_is_no_worse(
                 assert sum(chance[place] * gains[place][i] for place in arms) <= 1 + 1e-9
 
 
+@pytest.mark.long
 def test_the_evidence_of_a_comparison_is_a_supermartingale_while_stable_drifts() -> None:
     """Four windows with all their outcomes; stable goes from 10 to 50 % bad, the canary along, the remembered share behind."""
     question = RelativeQuestion(1.1, 0.01, "relative")

@@ -29,6 +29,7 @@ def test_under_the_null_hypothesis_health_gains_nothing_in_the_mean(share: float
     assert share > 1 or mean == pytest.approx(1)
 
 
+@pytest.mark.long
 def test_a_version_at_the_tolerable_share_is_called_healthy_too_seldom_to_matter() -> None:
     """Exact probability that S ever reaches 1/beta within 500 requests: a recursion over the counts."""
     p_tol, beta = 0.1, 0.05

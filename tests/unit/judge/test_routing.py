@@ -46,6 +46,7 @@ def test_the_first_seconds_of_a_weight_do_not_count() -> None:
     assert play(policy(), step(), row([((0, 0), (900, 0))], 10)).verdicts[0].unknown is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("per_window", [3, 30, 300])
 def test_chance_alone_seldom_looks_like_it(per_window: int) -> None:
     """At 0.7 of the weight, an hour of windows: 1 % at most."""

@@ -73,6 +73,7 @@ def test_flicker_adds_variance_and_no_mean() -> None:
         assert all(alike) == shared
 
 
+@pytest.mark.long
 def test_hiccups_take_their_part_of_the_time_and_of_the_requests() -> None:
     for regular in (True, False):
         hiccups = [{"length": "20s", "every": "5m", "pods": 4, "regular": regular}]
