@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Servers of several tests share two cores: what failed beside others is tried once more alone, and must pass there.
 # At first without pytest's own look at each assert, which costs 6 s in each process of a fresh checkout: then it is there.
-FIRST = -n 3 --assert=plain
+FIRST = --assert=plain
 AGAIN = echo "Once more, one at a time, what failed:"; $(BIN)/pytest -v --last-failed --last-failed-no-failures none
 
 # Where this is set, every test process would compile all tests anew.
@@ -24,14 +24,14 @@ demo: install ## four versions of a model, real servers, one of them good
 
 test: install ## unit tests, then those on real servers: lab, cluster (Kubernetes API), mesh (Istio on top)
 	@$(BIN)/python -m rollout_controller.lab.parts lab cluster mesh
-	$(BIN)/pytest -q $(FIRST) --dist worksteal -m "$(UNIT)" || { $(AGAIN) -m "$(UNIT)"; }
-	$(BIN)/pytest -v $(FIRST) $(SHARED) -m "$(REAL)" --no-header || { $(AGAIN) -m "$(REAL)"; }
+	$(BIN)/pytest -q -n 4 $(FIRST) --dist worksteal -m "$(UNIT)" || { $(AGAIN) -m "$(UNIT)"; }
+	$(BIN)/pytest -v -n 3 $(FIRST) $(SHARED) -m "$(REAL)" --no-header || { $(AGAIN) -m "$(REAL)"; }
 
 unit: install
-	$(BIN)/pytest -q -n 3 --dist worksteal -m "$(UNIT)"
+	$(BIN)/pytest -q -n 4 --dist worksteal -m "$(UNIT)"
 
 long: install
-	$(BIN)/pytest -q -n 3 --dist worksteal -m long
+	$(BIN)/pytest -q -n 4 --dist worksteal -m long
 
 lab cluster mesh: install
 	@$(BIN)/python -m rollout_controller.lab.parts $@
