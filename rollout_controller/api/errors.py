@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -49,6 +48,8 @@ class InvalidDocument(ValueError):
 
 def near(written: str, known: Iterable[str]) -> str | None:
     """The one of `known` that a person who wrote `written` means: by its letters, whatever their case, without `_` and `-`."""
+    import difflib  # noqa: PLC0415 - only a mistyped word needs it
+
     names = {_letters(name): name for name in known}
     close = difflib.get_close_matches(_letters(written), names, n=1, cutoff=0.7)
     return names[close[0]] if close else None

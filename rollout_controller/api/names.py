@@ -20,6 +20,13 @@ ANNOTATION_MARK = f"{GROUP}/mark"
 ANNOTATION_SCALED = f"{GROUP}/scaled"
 """Ours, on a workload: the replicas that we set last, and what for. Where they differ, somebody else scales it."""
 
+LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+"""Of the names of SLOs and guards: they become labels of metrics."""
+LABEL_WORDS = "lower-case letters, digits and '-', at most 63"
+MODEL_PATTERN = r"^[^./\s][^/]*$"
+"""Of a folder in a model repository."""
+MODEL_WORDS = "a folder's name: no '/', and no '.' or blank at its beginning"
+
 _LONGEST_PART = 63
 """Kubernetes' limit for what follows the slash in an annotation's name."""
 

@@ -8,10 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from rollout_controller.api.meta import Metadata, Model
+from rollout_controller.api.names import LABEL_PATTERN
 from rollout_controller.api.quantities import Duration, Percent, format_duration
-
-LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
-"""Of the names of SLOs and guards: they become labels of metrics."""
 
 
 class StepPause(Model):

@@ -9,14 +9,13 @@ from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, fiel
 
 from rollout_controller.api import images
 from rollout_controller.api.meta import ANNOTATION_COMMAND, ANNOTATION_REQUEST, ANNOTATION_VERSION, Metadata, Model
+from rollout_controller.api.names import MODEL_PATTERN
 from rollout_controller.api.quantities import Duration
 from rollout_controller.api.status import RolloutStatus
 
 NAME_PATTERN = r"^[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?$"
 _DNS_NAME = re.compile(NAME_PATTERN.removeprefix("^").removesuffix("$"))
 LONGEST_NAME = 253
-MODEL_PATTERN = r"^[^./\s][^/]*$"
-"""Of a folder in a model repository."""
 _VERSION = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.+]{0,126}[A-Za-z0-9])?")
 
 _LONGEST = 128

@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 
 from rollout_controller.api.errors import FieldError, meant, near
+from rollout_controller.api.names import LABEL_PATTERN, LABEL_WORDS, MODEL_PATTERN, MODEL_WORDS
 
 _UNION_BRANCH = re.compile(r"literal\[.*|[A-Z]\w*|function-.*|constrained-.*")
 """Parts of pydantic's places that name a branch of a union, no field."""
@@ -36,8 +37,8 @@ _EXAMPLES = {
 """By the end of a field's path; the longest that fits is shown."""
 
 _PATTERNS = {
-    r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$": "lower-case letters, digits and '-', at most 63",
-    r"^[^./\s][^/]*$": "a folder's name: no '/', and no '.' or blank at its beginning",
+    LABEL_PATTERN: LABEL_WORDS,
+    MODEL_PATTERN: MODEL_WORDS,
 }
 """Patterns in words."""
 _BY_CONTEXT = {

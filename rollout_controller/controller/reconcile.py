@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from rollout_controller.api.errors import InvalidDocument
@@ -120,7 +120,7 @@ class Reconciler:
             evidence_s=self._pace.between_s(len(self._in_attempt)),
         )
         plan = self._news.owe(rollout, once_more(rollout, plan, now), now)
-        self._memory[key] = Memory(LOST, rollout, rollout.status, memory.problem, memory.known)
+        self._memory[key] = replace(memory, document=LOST, status=rollout.status)
         self._farewells.remember(rollout, sight, status)
         try:
             with decisions.context(rollout, plan), self._pace.writing() if plan.actions == _EVIDENCE else nullcontext():
@@ -221,15 +221,15 @@ class Reconciler:
         if memory.problem != problem:
             self._witness.invalid(key, error)
         changes: dict[str, Any] = {"metadata": Metadata.model_validate(document["metadata"])}
-        if _same_status(memory, document):
-            return Memory(document, memory.rollout.model_copy(update=changes), memory.status, problem, memory.known)
-        changes["status"] = stored_status(document)
-        return Memory(document, memory.rollout.model_copy(update=changes), changes["status"], problem, memory.known)
+        if not _same_status(memory, document):
+            changes["status"] = stored_status(document)
+        rollout, status = memory.rollout.model_copy(update=changes), changes.get("status", memory.status)
+        return replace(memory, document=document, rollout=rollout, status=status, problem=problem)
 
     def _without_status(self, memory: Memory | None, document: Raw, rollout: TritonRollout, error: InvalidDocument) -> Memory:
         """Somebody garbled the status: what is in memory goes on, and where there is nothing the route decides anew."""
         if memory is not None and memory.document is not LOST:
-            return Memory(document, rollout, memory.status, known=memory.known)
+            return replace(memory, document=document, rollout=rollout, problem=None)
         lost = explain.status_lost(error.one_line)
         self._applier.say(rollout, Tell(lost.code, lost.sentence, f"document/{lost.code}/{lost.sentence}", warning=True))
         return Memory(document, rollout, rollout.status)

@@ -13,11 +13,9 @@ from rollout_controller.api.rollout import RolloutSpec, TritonRollout
 from rollout_controller.controller.metrics import Metrics
 from rollout_controller.controller.observe import Sight
 from rollout_controller.controller.senses import LiveSenses
+from rollout_controller.controller.ties import Name, Ties
 from rollout_controller.core.plan import Plan, Scale, SetImage, SetWeights, Tell
 from rollout_controller.core.states import RESTING
-
-_Name = tuple[str, Key]
-"""Kind and key of a document."""
 
 
 class LiveWitness:
@@ -30,9 +28,7 @@ class LiveWitness:
         self._lock = threading.Lock()
         self._specs: dict[Key, RolloutSpec] = {}
         self._workloads: dict[Key, dict[str, str]] = {}
-        self._users: dict[_Name, set[Key]] = {}
-        self._names: dict[Key, frozenset[_Name]] = {}
-        """The other way round: on which documents a rollout hangs."""
+        self._ties = Ties()
         self._active: set[Key] = set()
         self._judged_to: dict[Key, float] = {}
 
@@ -43,7 +39,7 @@ class LiveWitness:
         with self._lock:
             self._specs[key] = spec
             self._workloads[key] = {name: slot.workload.name if slot.workload else slot.host for name, slot in spec.slots.items()}
-            self._hang(key, _names(key, spec))
+            self._ties.tie(key, _names(key, spec))
         self._senses.looks(rollout)
 
     def turned(self, rollout: TritonRollout, sight: Sight, plan: Plan) -> None:
@@ -86,20 +82,9 @@ class LiveWitness:
             self._judged_to.pop(key, None)
             self._specs.pop(key, None)
             self._workloads.pop(key, None)
-            self._hang(key, frozenset())
+            self._ties.tie(key, frozenset())
         self._senses.forget(key)
         self._metrics.rollouts.forget(key)
-
-    def _hang(self, key: Key, names: frozenset[_Name]) -> None:
-        """It hangs on these documents, and no others any more. Nothing is kept of a document on which nobody hangs."""
-        for name in self._names.pop(key, frozenset()) - names:
-            self._users[name].discard(key)
-            if not self._users[name]:
-                del self._users[name]
-        for name in names:
-            self._users.setdefault(name, set()).add(key)
-        if names:
-            self._names[key] = names
 
     def invalid(self, key: Key, error: InvalidDocument) -> None:
         self._log.error("a TritonRollout that cannot be used", rollout=str(key), error=str(error))
@@ -107,7 +92,7 @@ class LiveWitness:
     def users_of(self, kind: str, key: Key) -> tuple[Key, ...]:
         """The rollouts that hang on another document."""
         with self._lock:
-            return tuple(self._users.get((kind, key), ()))
+            return tuple(self._ties.users_of((kind, key)))
 
     def active(self) -> tuple[Key, ...]:
         """The rollouts in an attempt."""
@@ -115,7 +100,7 @@ class LiveWitness:
             return tuple(self._active)
 
 
-def _names(key: Key, spec: RolloutSpec) -> frozenset[_Name]:
+def _names(key: Key, spec: RolloutSpec) -> frozenset[Name]:
     """The documents that a rollout hangs on."""
     workloads = [slot.workload for slot in spec.slots.values() if slot.workload is not None]
     return frozenset(

@@ -12,15 +12,13 @@ from rollout_controller.api.meta import Key, Raw
 from rollout_controller.api.rollout import Deploy, TritonRollout
 from rollout_controller.cluster.store import DEPLOYMENT, ROLLOUT, STATEFUL_SET
 from rollout_controller.controller.observe import Documents, unread
+from rollout_controller.controller.ties import Name, Ties
 from rollout_controller.core.observation import SlotState, Unknown, WorkloadState
 
 KINDS = {kind.name: kind for kind in (DEPLOYMENT, STATEFUL_SET)}
 """By the `kind` of a slot's workload."""
 LOCAL = "without a cluster there are no workloads: leave workload, deploy.image and scale out"
 NOT_MANAGED = "this controller does not manage workloads: the chart's value workloads.manage, workloads in its configuration"
-
-Name = tuple[str, Key]
-"""Kind and key of a workload."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,7 @@ class Workloads:
         self._lock = threading.RLock()
         self._read: dict[tuple[Key, str], tuple[Raw, Deploy, SlotState]] = {}
         self._refusals: dict[tuple[Key, str], _Refusal] = {}
-        self._names: dict[Key, frozenset[Name]] = {}
-        self._users: dict[Name, set[Key]] = {}
+        self._ties = Ties()
         self._indexed = False
 
     def state(self, rollout: TritonRollout, slot: str) -> SlotState:
@@ -69,20 +66,8 @@ class Workloads:
     def note(self, key: Key, document: Raw | None) -> frozenset[Key]:
         """A TritonRollout came, changed or went; gives the others whose workloads it shares, or did until now."""
         names = frozenset(_names(key, document)) if document is not None else frozenset()
-        others: set[Key] = set()
         with self._lock:
-            before = self._names.pop(key, frozenset())
-            for name in names ^ before:
-                others |= self._users.get(name, set()) - {key}
-            for name in before - names:
-                self._users[name].discard(key)
-                if not self._users[name]:
-                    del self._users[name]
-            for name in names:
-                self._users.setdefault(name, set()).add(key)
-            if names:
-                self._names[key] = names
-        return frozenset(others)
+            return self._ties.tie(key, names)
 
     def answered(self, rollout: TritonRollout, slot: str, version: str | None, refusal: str | None) -> None:
         """What became of a change that was made for `version`; None: it was taken."""
@@ -128,7 +113,7 @@ class Workloads:
                 self._indexed = self._documents.synced(ROLLOUT)
                 for each in self._documents.keys(ROLLOUT):
                     self.note(each, self._documents.get(ROLLOUT, each))
-            return tuple(sorted(self._users.get(name, set()) - {key}))
+            return tuple(sorted(self._ties.users_of(name) - {key}))
 
 
 def _without(problem: Unknown) -> SlotState:

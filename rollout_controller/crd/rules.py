@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from rollout_controller.api.names import Raw
-from rollout_controller.api.policy import LABEL_PATTERN, ErrorRate, Judge, PolicySpec, Slo, Tolerance
+from rollout_controller.api.names import LABEL_PATTERN, LABEL_WORDS, MODEL_PATTERN, MODEL_WORDS, Raw
+from rollout_controller.api.policy import ErrorRate, Judge, PolicySpec, Slo, Tolerance
 from rollout_controller.api.quantities import DURATION_PATTERN, PERCENT_PATTERN
-from rollout_controller.api.rollout import LEAST_IDLE_S, MODEL_PATTERN, NAME_PATTERN, Deploy, RolloutSpec, Scale
+from rollout_controller.api.rollout import LEAST_IDLE_S, NAME_PATTERN, Deploy, RolloutSpec, Scale
 from rollout_controller.api.status import RolloutStatus
 
 Place = tuple[type[BaseModel], str]
@@ -63,8 +63,6 @@ def _subset(slot: str) -> str:
     return f"(has(self[{slot}].subset) ? self[{slot}].subset : '')"
 
 
-MODEL_WORDS = "a model is a folder's name: no '/', and no '.' or blank at its beginning"
-
 BY_PATTERN: Mapping[str, tuple[Rule, ...]] = {
     PERCENT_PATTERN: (
         Rule(
@@ -79,8 +77,8 @@ BY_PATTERN: Mapping[str, tuple[Rule, ...]] = {
         ),
     ),
     NAME_PATTERN: (Rule(_like("self", NAME_PATTERN), "a name is lower-case letters, digits, '-' and '.', at most 253"),),
-    LABEL_PATTERN: (Rule(_like("self", LABEL_PATTERN), "a name is lower-case letters, digits and '-', at most 63"),),
-    MODEL_PATTERN: (Rule(_like("self", MODEL_PATTERN), MODEL_WORDS),),
+    LABEL_PATTERN: (Rule(_like("self", LABEL_PATTERN), f"a name is {LABEL_WORDS}"),),
+    MODEL_PATTERN: (Rule(_like("self", MODEL_PATTERN), f"a model is {MODEL_WORDS}"),),
 }
 """Instead of the pattern itself, whose message would be the pattern. The API server shows what was read before the message."""
 

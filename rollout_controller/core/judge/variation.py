@@ -33,9 +33,9 @@ _KEPT = 20
 _FEWEST = 6
 _LEFT_OUT = 4
 """One in so many."""
-_SURE = 4.0
 _MOST_ALIKE = 2 / 3
 """Correlation of one minute and the next: five minutes tell as much as one. More is not to be seen in twenty."""
+_SURE = 4.0
 """Standard deviations over the variance of independent requests, for each set of minutes that is looked at: there are many."""
 _WORTH_A_LOOK = 1.5
 """The same for all minutes together: without as much there is nothing to be sorted out."""
@@ -72,7 +72,8 @@ def of_ordinary(totals: Sequence[int], bads: Sequence[int]) -> float:
     worst = max(range(len(totals) - out + 1), key=lambda first: sum(too_many[first : first + out]))
     left = slice(worst, worst + out)
     totals, bads = _without(totals, left), _without(bads, left)
-    return round(_beyond_chance(totals, bads, _SURE) * _minutes_alike(totals, bads), 9)
+    varies = _beyond_chance(totals, bads, _SURE)
+    return round(varies * _minutes_alike(totals, bads), 9) if varies else 0.0
 
 
 def _minutes_alike(totals: Sequence[int], bads: Sequence[int]) -> float:
