@@ -44,7 +44,9 @@ class Metrics:
         self.queue_wait = self._histogram("queue_wait_seconds", "How long a key waited in the queue", WAIT_BUCKETS_S)
         self.reconcile = self._histogram("reconcile_seconds", "One turn: see, decide, apply", FAST_BUCKETS_S)
         self.reconcile_errors = self._counter("reconcile_errors_total", "Turns that failed, by kind of trouble", "trouble")
-        self.judged_lag = self._histogram("judged_lag_seconds", "From a window's end to the turn that judged it", LAG_BUCKETS_S)
+        self.judged_lag = self._histogram(
+            "judged_lag_seconds", "From a window's end until it was judged, or found to change nothing now", LAG_BUCKETS_S
+        )
         self.tick_lag = self._histogram("tick_lag_seconds", "How late a duty was called", WAIT_BUCKETS_S, "duty")
         self.tick = self._histogram("tick_seconds", "How long a duty took", CALL_BUCKETS_S, "duty")
         self.tick_missed = self._counter("ticks_missed_total", "Turns of a duty that were left out", "duty")

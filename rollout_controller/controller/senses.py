@@ -11,6 +11,7 @@ from rollout_controller.api.status import RolloutStatus
 from rollout_controller.controller.observe import watched_from
 from rollout_controller.controller.tritons import Tritons
 from rollout_controller.controller.workloads import Workloads
+from rollout_controller.core.calm import Calm
 from rollout_controller.core.observation import GaugeReading, SliReading, SlotState, Unknown
 from rollout_controller.core.states import RESTING
 from rollout_controller.slo.reader import SliReader
@@ -73,6 +74,14 @@ class LiveSenses:
         if not self._asks(rollout, slo):
             return SliReading(problem=Unknown("not-read-yet", f"{slo.name} is not read yet: the policy has changed"))
         return self._reader.reading(rollout.metadata.key, slo.name, canary, since)
+
+    def seen_to(self, key: Key, calm: Calm) -> float | None:
+        """Up to when its windows are there, if all that is new can wait; None: it cannot."""
+        read = self._reader
+        windows = {n: read.reading(key, n, calm.canary, quiet.judged_to, edges=False) for n, quiet in calm.slos.items()}
+        if not calm.covers(windows, {name: read.gauge(key, name, calm.canary) for name in calm.guards}):
+            return None
+        return min([windows[n].windows[-1].end if windows[n].windows else quiet.judged_to for n, quiet in calm.slos.items()])
 
     def gauge(self, rollout: TritonRollout, guard: Guard, canary: str) -> GaugeReading | Unknown:
         if not self._asks(rollout, guard):

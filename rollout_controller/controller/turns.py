@@ -97,13 +97,13 @@ class Turns:
                 self._queue.add(key)
 
     def read(self) -> None:
-        """Read what is due; every rollout in an attempt is looked at when there is something new."""
+        """Read what is due; where there is something new, rollouts in an attempt have a turn if anything may follow from it."""
         self._was_read()
         self._reader.read(time.time())
         read = {name: (stats.windows, stats.queries) for name, stats in self._reader.stats().items()}
         if read != self._last_read:
             self._last_read = read
-            for key in self._witness.active():
+            for key in self._witness.stirred():
                 self._queue.add(key)
 
     def _rests(self, key: Key) -> bool:

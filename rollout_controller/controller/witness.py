@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 
 import structlog
 
@@ -14,6 +15,7 @@ from rollout_controller.controller.metrics import Metrics
 from rollout_controller.controller.observe import Sight
 from rollout_controller.controller.senses import LiveSenses
 from rollout_controller.controller.ties import Name, Ties
+from rollout_controller.core.calm import Calm
 from rollout_controller.core.plan import Plan, Scale, SetImage, SetWeights, Tell
 from rollout_controller.core.states import RESTING
 
@@ -29,8 +31,9 @@ class LiveWitness:
         self._specs: dict[Key, RolloutSpec] = {}
         self._workloads: dict[Key, dict[str, str]] = {}
         self._ties = Ties()
-        self._active: set[Key] = set()
-        self._judged_to: dict[Key, float] = {}
+        self._active: dict[Key, Calm | None] = {}
+        """The rollouts in an attempt, and which of their news can wait."""
+        self._looked_to: dict[Key, float] = {}
 
     def looks(self, rollout: TritonRollout) -> None:
         key, spec = rollout.metadata.key, rollout.spec
@@ -46,11 +49,13 @@ class LiveWitness:
         key, now = rollout.metadata.key, time.time()
         judged_to = plan.status.attempt.last_sample_at if plan.status.attempt else None
         with self._lock:
-            if judged_to is not None and judged_to != self._judged_to.get(key):
-                self._judged_to[key] = judged_to
-                self._metrics.judged_lag.observe(max(0.0, now - judged_to))
+            if judged_to is not None:
+                self._looked(key, judged_to, now)
             workloads = self._workloads[key]
-            (self._active.discard if plan.status.phase in RESTING else self._active.add)(key)
+            if plan.status.phase in RESTING:
+                self._active.pop(key, None)
+            else:
+                self._active[key] = plan.calm
         self._senses.aim(rollout, sight.policy, plan.status)
         self._metrics.rollouts.record(key, plan.status, now, workloads)
         if any(isinstance(action, Tell) and action.drift for action in plan.actions):
@@ -78,8 +83,8 @@ class LiveWitness:
 
     def gone(self, key: Key) -> None:
         with self._lock:
-            self._active.discard(key)
-            self._judged_to.pop(key, None)
+            self._active.pop(key, None)
+            self._looked_to.pop(key, None)
             self._specs.pop(key, None)
             self._workloads.pop(key, None)
             self._ties.tie(key, frozenset())
@@ -98,6 +103,25 @@ class LiveWitness:
         """The rollouts in an attempt."""
         with self._lock:
             return tuple(self._active)
+
+    def stirred(self) -> Iterator[Key]:
+        """The rollouts in an attempt from whose newest data something may follow."""
+        with self._lock:
+            active = tuple(self._active.items())
+        for key, calm in active:
+            seen_to = None if calm is None else self._senses.seen_to(key, calm)
+            if seen_to is None:
+                yield key
+                continue
+            with self._lock:
+                if key in self._active:
+                    self._looked(key, seen_to, time.time())
+
+    def _looked(self, key: Key, end: float, now: float) -> None:
+        """A window that ended then was judged, or found to change nothing."""
+        if end > self._looked_to.get(key, 0.0):
+            self._looked_to[key] = end
+            self._metrics.judged_lag.observe(max(0.0, now - end))
 
 
 def _names(key: Key, spec: RolloutSpec) -> frozenset[Name]:

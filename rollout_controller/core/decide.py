@@ -12,6 +12,7 @@ from rollout_controller.core.capacity import sized
 from rollout_controller.core.explain import phase as explain
 from rollout_controller.core.observation import Observation, Unknown
 from rollout_controller.core.phases.always import after, before, unfit
+from rollout_controller.core.phases.calm import calm
 from rollout_controller.core.phases.leaving import promote, roll_back
 from rollout_controller.core.phases.preparing import prepare
 from rollout_controller.core.phases.resting import rest
@@ -81,7 +82,9 @@ def decide(
 def _plan(turn: Turn) -> Plan:
     begun = before(turn)
     decision = unfit(begun) or HANDLERS[begun.status.phase](begun)
-    return finish(turn, sized(begun, after(begun, decision)))
+    plan = finish(turn, sized(begun, after(begun, decision)))
+    quiet = calm(turn, plan.status)
+    return plan if quiet is None else replace(plan, calm=quiet)
 
 
 def _refused(rollout: TritonRollout, policy: RolloutPolicy | Unknown) -> Reason | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rollout_controller.api.status import Reason, RolloutStatus
+from rollout_controller.core.calm import Calm
 from rollout_controller.core.observation import Mark
 
 
@@ -92,3 +93,5 @@ class Plan:
     look_again: float
     """Seconds since 1970."""
     reason: Reason
+    calm: Calm | None = None
+    """Which news can wait until then; None: all of it is looked at at once."""

@@ -20,9 +20,9 @@ REFRESH_S = 30.0
 shorter than a minute."""
 ACTIVE_LOOK_S = 5.0
 """While a version is brought up somebody looks at least this often."""
-TRAFFIC_LOOK_S = 15.0
-"""With traffic on the canary somebody looks at least this often, data or not. New data, a changed document or slot wakes the
-rollout anyhow, so this is longer than a usual window: a look that sees nothing new costs as much as one that does."""
+TRAFFIC_LOOK_S = 30.0
+"""With traffic on the canary somebody looks at least this often, data or not. Data from which something may follow (`Plan.calm`),
+a changed document or slot wakes the rollout anyhow."""
 RESTING_LOOK_S = 60.0
 
 

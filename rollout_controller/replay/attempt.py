@@ -1,7 +1,7 @@
 """One attempt from the ask to its end, turn by turn on a virtual clock, by the product's own `decide`.
 
-A turn happens whenever a controller would have one: when a window can be read, and when the last plan asked to be looked at
-again. Between two such moments nothing that `decide` sees changes, so no turn is left out that could have done anything.
+A turn happens whenever a controller would have one: when a window can be read from which something may follow (core/calm.py),
+and when the last plan asked to be looked at again. No turn is left out that could have done anything.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from random import Random
 from typing import Literal, NamedTuple
 
 from rollout_controller.api.meta import ANNOTATION_COMMAND, ANNOTATION_VERSION, Raw, evolve, parse
-from rollout_controller.api.policy import PolicySpec, RolloutPolicy
+from rollout_controller.api.policy import PolicySpec, RolloutPolicy, Slo
 from rollout_controller.api.rollout import TritonRollout
 from rollout_controller.api.status import Phase, RolloutStatus
+from rollout_controller.core.calm import Calm
 from rollout_controller.core.decide import decide
 from rollout_controller.core.explain.codes import Code
 from rollout_controller.core.observation import (
@@ -125,14 +126,18 @@ class _Attempt:
         self._verdict_at: float | None = None
         self._early = 0
         self._story: list[tuple[float, int]] = []
+        self._calm: Calm | None = None
+        """What the last plan lets wait."""
 
     def run(self) -> Result:
-        now = self._asked_at
+        now, again = self._asked_at, self._asked_at
         for _ in range(_MOST_TURNS):
             self._read_until(now)
-            again = self._settle(now)
-            if again is None:
-                return self._result(now)
+            if now >= again or not self._can_wait(now):
+                look = self._settle(now)
+                if look is None:
+                    return self._result(now)
+                again = look
             now = round(max(min(again, self._readable_at()), now + 0.001), 3)
         return self._result(now, "unfinished")
 
@@ -173,6 +178,7 @@ class _Attempt:
                 return None
             if not moved:
                 if plan.reason.code != Code.STABLE_MISSES or not self._what.insist or self._commands:
+                    self._calm = plan.calm
                     return plan.look_again
                 self._command("promote")
         raise AssertionError(f"{_SETTLE} turns at one moment: {plan.status.phase} {plan.reason}")
@@ -183,37 +189,47 @@ class _Attempt:
         annotations = {**metadata.annotations, ANNOTATION_COMMAND: f"{verb} {self._commands}"}
         self._rollout = evolve(self._rollout, metadata=evolve(metadata, annotations=annotations))
 
+    def _can_wait(self, now: float) -> bool:
+        """Whether nothing follows from what is new."""
+        return self._calm is not None and self._calm.covers(self._readings(), self._gauges(now))
+
     def _observe(self, now: float) -> Observation:
-        status = self._status
-        readings: dict[str, SliReading] = {}
-        if status.attempt is not None:
-            judged = status.judge.slos if status.judge else {}
-            problem = None
-            if len(self._held) >= PATIENCE:
-                problem = Unknown("no-answer", "Prometheus does not answer", self._held[0].end)
-            for slo in self._spec.slos:
-                end = judged[slo.name].window_end if slo.name in judged else None
-                since = status.attempt.started_at - BEFORE_S if end is None else end
-                fresh = [self._window(slo.name, each) for each in self._windows if each.end > since]
-                readings[slo.name] = SliReading(tuple(fresh), problem)
-            if judged:
-                self._windows = [] if all(s.window_end is not None for s in judged.values()) else self._windows
+        readings = self._readings()
+        judged = self._status.judge.slos if self._status.attempt is not None and self._status.judge is not None else {}
+        if judged and all(s.window_end is not None for s in judged.values()):
+            self._windows = []
         return Observation(
             route=RouteState({}, self._weights, self._mark),
             slots={STABLE: _SERVES_OLD, CANARY: _SERVES_NEW},
             windows=readings,
-            gauges={guard.name: self._gauge(now) for guard in self._spec.guards},
+            gauges=self._gauges(now),
         )
 
-    def _window(self, name: str, seen: Seen) -> Window:
-        slo = next(each for each in self._spec.slos if each.name == name)
+    def _readings(self) -> dict[str, SliReading]:
+        """The windows that were not judged yet, by SLO."""
+        status = self._status
+        if status.attempt is None:
+            return {}
+        judged = status.judge.slos if status.judge else {}
+        problem = Unknown("no-answer", "Prometheus does not answer", self._held[0].end) if len(self._held) >= PATIENCE else None
+        readings = {}
+        for slo in self._spec.slos:
+            end = judged[slo.name].window_end if slo.name in judged else None
+            since = status.attempt.started_at - BEFORE_S if end is None else end
+            readings[slo.name] = SliReading(tuple([self._window(slo, w) for w in self._windows if w.end > since]), problem)
+        return readings
+
+    def _gauges(self, now: float) -> dict[str, GaugeReading | Unknown]:
+        return {guard.name: self._gauge(now) for guard in self._spec.guards}
+
+    def _window(self, slo: Slo, seen: Seen) -> Window:
         canary, stable = seen.canary, seen.stable
         if slo.latency is None:
             return Window(seen.start, seen.end, Counts(canary.total, canary.errors), Counts(stable.total, stable.errors))
         own = self._edges.index(round(slo.latency.max * 1000, 6))
         beside = tuple(
             Slower(edge, canary.slower[i], stable.slower[i])
-            for edge in self._what.beside.get(name, ())
+            for edge in self._what.beside.get(slo.name, ())
             for i in (self._edges.index(edge),)
         )
         counts = Counts(canary.total, canary.slower[own]), Counts(stable.total, stable.slower[own])

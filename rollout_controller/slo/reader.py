@@ -298,16 +298,19 @@ class SliReader:
 
     # what was read
 
-    def reading(self, key: Key, name: str, canary_slot: str, since: float | None = None) -> SliReading:
-        """The windows of an SLO that begin at or after `since` (None: all in memory), and what keeps newer ones from coming."""
+    def reading(self, key: Key, name: str, canary_slot: str, since: float | None = None, *, edges: bool = True) -> SliReading:
+        """The windows of an SLO that begin at or after `since` (None: all in memory), and what keeps newer ones from coming.
+
+        `edges`: with what is slower than the edges beside its own, where it is compared with stable.
+        """
         with self._lock:
             want = self._wants.get(key, {}).get(name)
             if want is None or want.question.kind == "gauge":
                 return SliReading(problem=Unknown("not-read-yet", f"{name} is not read yet"))
-            canary, stable = self._rings(want, canary_slot)
+            canary, stable = self._rings(want, want.question, canary_slot)
             after = canary.first - 1 if since is None else math.ceil(since / self.window_s - _EPS)
             windows = pair(canary, stable, self.window_s, after).windows
-            if want.beside:
+            if want.beside and edges:
                 windows = with_edges(windows, self._beside(want, canary_slot, after))
             problem = self._clock_fault(name, after) or self._problem(want, canary, stable, canary_slot)
             return SliReading(windows=windows, problem=problem)
@@ -316,13 +319,13 @@ class SliReader:
         """The windows at the edges beside the want's own."""
         found = {}
         for question in want.beside:
-            canary, stable = self._rings(replace(want, question=question), canary_slot)
+            canary, stable = self._rings(want, question, canary_slot)
             found[question.edge_ms] = pair(canary, stable, self.window_s, after).windows
         return found
 
-    def _rings(self, want: Want, canary_slot: str) -> tuple[Ring, Ring]:
-        canary = self._tracks[want.question, want.identities[canary_slot]].ring
-        stable = next(self._tracks[want.question, i].ring for slot, i in want.identities.items() if slot != canary_slot)
+    def _rings(self, want: Want, question: Question, canary_slot: str) -> tuple[Ring, Ring]:
+        canary = self._tracks[question, want.identities[canary_slot]].ring
+        stable = next(self._tracks[question, i].ring for slot, i in want.identities.items() if slot != canary_slot)
         return canary, stable
 
     def _clock_fault(self, name: str, after: int) -> Unknown | None:

@@ -87,7 +87,12 @@ BOARD = Board(
                 for name in ("depth", "delayed", "processing", "oldest_seconds")
             ),
         ),
-        graph("Judged lag", "From a window's end to the turn that judged it: the eyes' delay.", "s", *_p("judged_lag_seconds")),
+        graph(
+            "Judged lag",
+            "From a window's end until it was judged, or found to change nothing now: the eyes' delay.",
+            "s",
+            *_p("judged_lag_seconds"),
+        ),
         graph("How late ticks come", "By duty.", "s", *_p("tick_lag_seconds", "duty")),
         graph("How long ticks take", "By duty; `read` asks Prometheus.", "s", *_p("tick_seconds", "duty")),
         graph("Ticks left out, per second", "By duty.", "short", _rate("ticks_missed_total", "duty")),

@@ -46,10 +46,15 @@ def remember(memory: Routing, window: Window, step: StepView) -> Routing:
     )
 
 
+def least_share(weight: int) -> float:
+    """The canary's share of the completed requests of a window that says nothing against it; 0 where shares say nothing."""
+    return _AT_LEAST * weight / 100 if 0 < weight < 100 else 0.0
+
+
 @lru_cache(maxsize=101)
 def _log_ratios(weight: int) -> tuple[tuple[float, float], ...]:
     """By share that is bet on: what a request of the canary and one of stable say."""
-    least = _AT_LEAST * weight / 100
+    least = least_share(weight)
     shares = [part * weight / 100 for part in _SHARES]
     return tuple((log(share / least), log1p(-share) - log1p(-least)) for share in shares)
 

@@ -13,15 +13,17 @@ import responses
 from rollout_controller.api.meta import Key, Raw, evolve, parse
 from rollout_controller.api.policy import RolloutPolicy
 from rollout_controller.api.rollout import TritonRollout
-from rollout_controller.api.status import Attempt, Phase, RolloutStatus
+from rollout_controller.api.status import Attempt, Phase, Reason, RolloutStatus
 from rollout_controller.cluster.store import POLICY, Kind
 from rollout_controller.controller.metrics import Metrics
-from rollout_controller.controller.observe import Observer
+from rollout_controller.controller.observe import Observer, Sight
 from rollout_controller.controller.senses import LiveSenses
 from rollout_controller.controller.tritons import by_name
 from rollout_controller.controller.witness import LiveWitness
 from rollout_controller.controller.workloads import Workloads
-from rollout_controller.core.observation import SliReading
+from rollout_controller.core.calm import Calm, Quiet
+from rollout_controller.core.observation import Observation, SliReading, Unknown
+from rollout_controller.core.plan import Plan
 from rollout_controller.slo.prometheus import Prometheus
 from rollout_controller.slo.reader import SliReader
 from rollout_controller.slo.sources import load_sources
@@ -178,3 +180,40 @@ def test_nothing_is_kept_of_rollouts_that_went(parts: Parts) -> None:
         if isinstance(held, (dict, set, list)) and name != "_sources" and held
     }
     assert left == {}
+
+
+def test_only_an_attempt_from_whose_news_something_may_follow_has_a_turn() -> None:
+    """Good windows wait; one that may be harm, and a Prometheus that says nothing, make a turn at once."""
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        wire = Wire(mock)
+        prober = Prober(on_change=lambda _key: None)
+        metrics = Metrics()
+        senses = LiveSenses(wire.reader, prober, SOURCES, by_name({}), Workloads(Cache(), time.time))
+        witness = LiveWitness(senses, metrics)
+        tried = rollout(slots={"blue": {"host": "b"}, "green": {"host": "g"}})
+        rules = policy(latency=None, errorRate={"max": "1%"}, name="errors")
+        attempt = Attempt(id="1-1", number=1, version="2", slot="green", started_at=wire.now, weight=10)
+        status = evolve(RolloutStatus(), phase=Phase.PROGRESSING, stable_slot="blue", attempt=attempt)
+        quiet = Quiet(judged_to=wire.now, whole_at=wire.now + 300, alarming=0.03, harmless=-1.0, least=0.0)
+
+        def turned(calm: Calm | None) -> None:
+            plan = Plan(status, (), wire.now + 30, Reason(code="Waiting", sentence=""), calm)
+            witness.turned(tried, Sight(rules, Observation(Unknown("not-found", ""), {})), plan)
+
+        witness.looks(tried)
+        turned(None)
+        wire.tick(12)
+        assert list(witness.stirred()) == [tried.metadata.key], "without a word about it, all news make turns"
+        turned(Calm("green", {"errors": quiet}, {}))
+        wire.tick(20)
+        assert not list(witness.stirred())
+        wire.errors["g", "5"] = "1"
+        wire.tick(10)
+        assert list(witness.stirred()) == [tried.metadata.key], "1 of 11"
+        wire.errors["g", "5"] = "0"
+        turned(Calm("green", {"errors": quiet._replace(judged_to=wire.now)}, {}))
+        wire.fault = lambda _query: (503, {}, "")
+        wire.tick(20)
+        assert not list(witness.stirred()), "it may come yet"
+        wire.tick(20)
+        assert list(witness.stirred()) == [tried.metadata.key]
