@@ -24,6 +24,7 @@ from rollout_controller.controller.config import (
     load_cluster,
     load_local,
 )
+from rollout_controller.controller.heap import share_one_heap
 from rollout_controller.controller.process import Controller, Seat, Settings, Stores
 from rollout_controller.controller.tritons import by_name, by_pattern
 from rollout_controller.controller.workloads import NOT_MANAGED
@@ -122,6 +123,7 @@ def _metrics(config: MetricsConfig, port: int | None) -> MetricsConfig:
 
 
 def _run(controller: Controller) -> int:
+    share_one_heap()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: controller.stop())
     return controller.run()
