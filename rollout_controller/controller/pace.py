@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-WRITES_PER_S = 15.0
-"""By all attempts together: up to 450 attempts each is written every 30 s, 1,000 every 67 s. A write costs as much as three
-turns, and an API server has other things to do."""
+WRITES_PER_S = 10.0
+"""By all attempts together: up to 300 attempts each is written every 30 s, 1,000 every 100 s. A write costs more than all that is
+judged between two, and an API server has other things to do."""
 PART = 0.2
 """Of the workers' time at most; with a slow disk or API server there are fewer writes."""
 LONGEST_S = 240.0

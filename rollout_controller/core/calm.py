@@ -29,11 +29,13 @@ class Quiet(NamedTuple):
 
     def covers(self, windows: Sequence[Window]) -> bool:
         """Whether nothing follows from these windows now."""
-        if not all(canary.total >= self.least * (canary.total + stable.total) for _, _, canary, stable, _ in windows):
-            return False
-        if all(end < self.whole_at and canary.bad <= self.alarming * canary.total for _, end, canary, _, _ in windows):
-            return True
-        return all(canary.bad <= self.harmless * canary.total for _, _, canary, _, _ in windows)
+        joins = harmless = True
+        for _, end, (total, bad), (stable, _), _ in windows:
+            if total < self.least * (total + stable):
+                return False
+            joins = joins and end < self.whole_at and bad <= self.alarming * total
+            harmless = harmless and bad <= self.harmless * total
+        return joins or harmless
 
 
 @dataclass(frozen=True)

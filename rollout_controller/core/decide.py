@@ -55,7 +55,7 @@ def decide(
         seen: everything else from outside.
         now: seconds since 1970, to the millisecond.
         status: the status as the last plan left it, when that is newer than the stored one (evidence is written at
-            most every 30 s; with more than 450 attempts less often). None: the stored one.
+            most every 30 s; with more than 300 attempts less often). None: the stored one.
         brief: while nothing is to be done, not even a status to be written, sentences, intervals and conditions stay those
             of `status`: most turns of a controller are of that kind, and nobody reads their words. What is decided is the same.
         spec_problem: why `rollout` still has an older spec than the document: the newer one cannot be used, or not now.
