@@ -22,7 +22,7 @@ _STEEPEST = 200.0
 """Largest ratio of odds that is compared."""
 _TOO_BAD = 0.95
 """While a canary that is no worse than stable may be this bad, nothing can be said of it."""
-_SEARCH = 60
+_SEARCH = range(60)
 _SPREAD, _FEW = 3.0, 2.0
 """Standard deviations over what is expected, and requests (or batches), that are still plausible."""
 _NEAR = 0.05
@@ -101,38 +101,44 @@ class RelativeQuestion:
         base = self.ratio * share + self.margin
         if n_c == 0 or n_s == 0 or base >= _TOO_BAD:
             return _NOTHING
-        known_c, known_s = n_c / effect, n_s / stable_effect
-        odds, p_s, found = base / (1 - base), share, []
-        for theta in THETAS:
-            q_c = theta * odds / (1 + theta * odds)
-            p_s, p_c, q_s = self._nearest(known_c, known_s, q_c, share, p_s)
+        known = self.ratio * (n_c / effect) / (n_s / stable_effect)
+        good_s, found = n_s - bad_s, []
+        for q_c, bad_says, good_says, bad_s_says, good_s_says in self._said(known, base, share):
             bad_c = bad if bad <= n_c * q_c else min(bad, _plausible(n_c, q_c, effect))
-            of_canary = bad_c * log(q_c / p_c) + (n_c - bad_c) * log((1 - q_c) / (1 - p_c))
-            of_stable = bad_s * log(q_s / p_s) + (n_s - bad_s) * log((1 - q_s) / (1 - p_s))
-            found.append(of_canary / effect + of_stable / stable_effect)
+            of_canary = bad_c * bad_says + (n_c - bad_c) * good_says
+            found.append(of_canary / effect + (bad_s * bad_s_says + good_s * good_s_says) / stable_effect)
         return found
 
-    def _nearest(self, n_c: float, n_s: float, q_c: float, share: float, guess: float) -> tuple[float, float, float]:
-        """(p_s, p_c, q_s): about the nearest point to (q_c, share), and the q_s that it is exactly the nearest to."""
-        ratio, margin, known = self.ratio, self.margin, self.ratio * n_c / n_s
-        at_c = q_c - margin
-        low, high, p_s = share, at_c / ratio, guess
-        for _ in range(_SEARCH):
-            p_c = ratio * p_s + margin
-            variance, variance_c = p_s * (1 - p_s), p_c * (1 - p_c)
-            q_s = p_s - known * (q_c - p_c) / variance_c * variance
-            off = q_s - share
-            if -_NEAR * share < off < _NEAR * share:
-                return p_s, p_c, q_s
-            if off < 0:
-                low = p_s
+    def _said(self, known: float, base: float, share: float) -> list[tuple[float, float, float, float, float]]:
+        """By alternative q_c, and what a bad and a good request say, of the canary and of stable: logarithms of q to p.
+
+        `known`: ratio n_c / n_s. With k = known (1 - p_s) / (1 - p_c) the nearest point has (p_s - share) / p_s =
+        k (q_c - p_c) / p_c, which is quadratic in p_s, and its root lies between what is nearest to either arm alone. k changes
+        slowly, so that the one of the alternative before mostly gives a point that is near enough at once.
+        """
+        ratio, margin, odds, near = self.ratio, self.margin, base / (1 - base), _NEAR * share
+        k, said = known * (1 - share) / (1 - base), []
+        for theta in THETAS:
+            q_c = theta * odds / (1 + theta * odds)
+            at_c = q_c - margin
+            low, high = share, at_c / ratio
+            for _ in _SEARCH:
+                twice, half = 2 * ratio * (1 + k), share * ratio - margin + k * at_c
+                p_s = (half + sqrt(half * half + 2 * twice * share * margin)) / twice
+                if not low < p_s < high:
+                    p_s = (low + high) / 2
+                p_c = ratio * p_s + margin
+                good_s, good_c, over = 1 - p_s, 1 - p_c, q_c - p_c
+                k = known * good_s / good_c
+                under = k * over / p_c  # q_s = p_s (1 - under)
+                off = p_s - p_s * under - share
+                if -near < off < near:
+                    said.append((q_c, log1p(over / p_c), log1p(-over / good_c), log1p(-under), log1p(under * p_s / good_s)))
+                    break
+                low, high = (p_s, high) if off < 0 else (low, p_s)
             else:
-                high = p_s
-            pull = known * variance / variance_c
-            p_s = (pull * at_c + share) / (pull * ratio + 1)
-            if not low < p_s < high:
-                p_s = (low + high) / 2
-        return share, q_c, share
+                said.append((q_c, 0.0, 0.0, 0.0, 0.0))
+        return said
 
 
 _NOTHING = (0.0,) * GRID
