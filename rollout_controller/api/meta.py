@@ -42,6 +42,11 @@ __all__ = [
 
 T = TypeVar("T", bound="Model")
 _new, _set = object.__new__, object.__setattr__
+_set_fields, _set_noted, _set_extra, _set_private = (
+    vars(BaseModel)[slot].__set__
+    for slot in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+)
+"""As `_set`, without a search for the name."""
 _NOT_NOTED: set[str] = set()
 """Stays empty: models are frozen, and a `model_copy` has a copy of it."""
 
@@ -94,10 +99,10 @@ def evolve(model: T, **changes: Any) -> T:
     given (nobody asks for those): every turn makes a dozen of them.
     """
     copied = _new(type(model))
-    _set(copied, "__dict__", model.__dict__ | changes)
-    _set(copied, "__pydantic_fields_set__", model.__pydantic_fields_set__)
-    _set(copied, "__pydantic_extra__", None)
-    _set(copied, "__pydantic_private__", None)
+    _set_fields(copied, model.__dict__ | changes)
+    _set_noted(copied, model.__pydantic_fields_set__)
+    _set_extra(copied, None)
+    _set_private(copied, None)
     return copied
 
 

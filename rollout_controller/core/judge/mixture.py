@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, inf, log, log1p
+from operator import mul
 
 from rollout_controller.api.evidence import QuestionEvidence
 from rollout_controller.api.meta import evolve
+from rollout_controller.core.judge.rounding import WHOLE, rounded
 
-_DIGITS, _UNIT = 6, 1e6
+_UNIT = 1e6
 _FAR = 30.0
 """What is so much less than what is added to it is lost in rounding."""
 _LARGEST = 500.0
@@ -61,7 +63,8 @@ def start_mass(
 
 def spread_mass(evidence: QuestionEvidence, seconds: float, planned_s: float, masses: Masses = SLOW) -> float:
     """The share of the bet on "harm starts with this window, for no reason that we know"."""
-    return min(masses.planned * seconds / max(planned_s, seconds), evidence.spread_left)
+    share = masses.planned * seconds / (planned_s if planned_s > seconds else seconds)
+    return share if share < evidence.spread_left else evidence.spread_left
 
 
 def grow(
@@ -80,12 +83,12 @@ def grow(
         start_left=start_left,
         spread_left=spread_left,
         log_e=log_e,
-        max_log_e=max(evidence.max_log_e, log_e),
+        max_log_e=log_e if log_e > evidence.max_log_e else evidence.max_log_e,
     )
 
 
 def _less(left: float, spent: float) -> float:
-    return round(max(left - spent, 0.0), 12) if spent else left
+    return rounded(max(left - spent, 0.0), 1e12) if spent else left
 
 
 def grown(log_weights: Sequence[float], mass: float, increments: Sequence[float], most: float = inf) -> tuple[float, ...]:
@@ -102,20 +105,20 @@ def grown(log_weights: Sequence[float], mass: float, increments: Sequence[float]
             (weight + log1p(exp(new - weight)) if weight > small else new) + increment
             for weight, increment in zip(log_weights, increments, strict=True)
         ]
-    # Rounded to whole units: a third of the time of round(value, 6), and as short to write.
-    return tuple([round(value * _UNIT) / _UNIT if value < most else most for value in logs])
+    return tuple([(value * _UNIT + WHOLE - WHOLE) / _UNIT if value < most else most for value in logs])
 
 
 def _log_mean(log_weights: Sequence[float], priors: Sequence[float], left: float) -> float:
     """Ln of the mean of W and of what has not started yet."""
     top = max(log_weights)
     if top < -_LARGEST and left > 0:
-        return round(log(left), _DIGITS)
-    scale = top if abs(top) > _LARGEST else 0.0
-    mean = sum([prior * exp(weight - scale) for prior, weight in zip(priors, log_weights, strict=True)])
+        return rounded(log(left), _UNIT)
+    if -_LARGEST <= top <= _LARGEST:
+        return rounded(log(sum(map(mul, priors, map(exp, log_weights))) + left), _UNIT)
+    mean = sum([prior * exp(weight - top) for prior, weight in zip(priors, log_weights, strict=True)])
     if left > 0:
-        mean += left * exp(-scale)
-    return round(scale + log(mean), _DIGITS)
+        mean += left * exp(-top)
+    return rounded(top + log(mean), _UNIT)
 
 
 def log_add(a: float, b: float) -> float:
