@@ -11,6 +11,7 @@ from math import exp
 
 from rollout_controller.api.evidence import ComparedEdge, StableShare
 from rollout_controller.api.meta import evolve
+from rollout_controller.core.judge.rounding import rounded
 from rollout_controller.core.observation import Counts, Slower
 
 OWN = 0.0
@@ -20,6 +21,7 @@ SHARES = (0.4, 0.4, 0.2)
 _MEMORY_S = 600.0
 _FEWEST = 0.002
 _MOST = 0.5
+_NOTHING = (0.0, 0.0)
 _ENOUGH = 200
 """Requests of stable before its shares say which edges to compare at."""
 
@@ -33,15 +35,13 @@ def remember(recent: Shares, seconds: float, stable: Counts, slower: Sequence[Sl
     if stable.total == 0:
         return recent
     fade = exp(-seconds / _MEMORY_S)
-    known = {each.edge_ms: each for each in recent}
-    now = [(OWN, stable.bad), *[(each.edge_ms, each.stable) for each in slower]]
-    return tuple([_faded(known.get(edge), edge, fade, stable.total, bad) for edge, bad in now])
+    known = {edge: (total, bad) for edge, total, bad in recent}
+    now = [(OWN, stable.bad), *[(edge, bad) for edge, _, bad in slower]]
+    return tuple([_faded(known.get(edge, _NOTHING), edge, fade, stable.total, bad) for edge, bad in now])
 
 
-def _faded(before: StableShare | None, edge_ms: float, fade: float, total: int, bad: int) -> StableShare:
-    if before is None:
-        return StableShare(edge_ms, float(total), float(bad))
-    return StableShare(edge_ms, round((before.total * fade + total) * 1e3) / 1e3, round((before.bad * fade + bad) * 1e3) / 1e3)
+def _faded(before: tuple[float, float], edge_ms: float, fade: float, total: int, bad: int) -> StableShare:
+    return StableShare(edge_ms, rounded(before[0] * fade + total, 1e3), rounded(before[1] * fade + bad, 1e3))
 
 
 def share(of_late: StableShare | None, prior: float) -> float:

@@ -54,6 +54,8 @@ def start_mass(
 
     With a single step nothing is kept back for later ones.
     """
+    if evidence.log_weights and not new_step and not reentered:
+        return 0.0
     if not evidence.log_weights:
         return min(masses.first, evidence.start_left) if steps > 1 else evidence.start_left
     if new_step and steps > 1:

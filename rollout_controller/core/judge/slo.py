@@ -26,20 +26,24 @@ from rollout_controller.core.judge import compared, dispersion, lane, mixture, r
 from rollout_controller.core.judge.compared import Shares
 from rollout_controller.core.judge.facts import Facts
 from rollout_controller.core.judge.pending import joined
-from rollout_controller.core.judge.questions import GRID, PRIORS
+from rollout_controller.core.judge.questions import GRID, PRIORS, Arms
 from rollout_controller.core.judge.stable import Bins
 from rollout_controller.core.judge.step import Place, StepView
 from rollout_controller.core.judge.terms import Asked, SloTerms
 from rollout_controller.core.observation import Window
 
 _NO_EVIDENCE = (0.0,) * GRID
-_REMEMBERED = tuple(SloEvidence.model_fields)
 _BESIDE_LAST, _LARGEST_FLOOR = 3.0, 0.6
 """With all traffic on the canary, how much worse than stable's last share, while that missed the objective, is harm."""
 
 
 class SloJudge:
-    """A working copy of one SLO's evidence, whose fields are the judge's own; `evidence()` gives it back as a value."""
+    """A working copy of one SLO's evidence, whose fields are the judge's own; `evidence()` gives it back as a value.
+
+    What is no evidence has slots, so that `vars()` is the evidence and nothing else.
+    """
+
+    __slots__ = ("__dict__", "_memory", "_share_over", "terms")
 
     window_end: float | None
     unusable_since: float | None
@@ -88,8 +92,7 @@ class SloJudge:
 
     def evidence(self) -> SloEvidence:
         """What must be remembered."""
-        mine = vars(self)
-        return evolve(self._memory, **{name: mine[name] for name in _REMEMBERED})
+        return evolve(self._memory, **vars(self))
 
     def is_new(self, window: Window) -> bool:
         """Whether nothing of the window was taken in before: late, repeated and overlapping ones are not."""
@@ -249,6 +252,7 @@ class SloJudge:
         by_edge = compared.at_edges(pending.canary, pending.stable, pending.slower)
         facts = Facts(pending, by_edge, self.recent, self.minutes, self.effect(step), self.terms.objective)
         guarded, floor = self._common_cause(step)
+        own = facts.own(floor)
         seconds = min(pending.seconds, self.terms.longest)
         if self.terms.ratio is not None and self.terms.kind == "latency" and not self.compared:
             self.compared = compared.choose(self.recent)
@@ -259,7 +263,7 @@ class SloJudge:
                 continue
             if guarded and asked.question.needs_good_stable:
                 cap = 0.0  # good requests still speak for the canary; evidence that only stood still would be kept too long
-            increments = [min(ratio, cap) for ratio in self._ratios(asked, facts, floor)]
+            increments = [ratio if ratio < cap else cap for ratio in self._ratios(asked, facts, own)]
             self.questions[asked.question.name] = mixture.grow(
                 before,
                 increments,
@@ -290,10 +294,10 @@ class SloJudge:
             return PRIORS
         return _over_edges(tuple([edge.share for edge in self.compared]))
 
-    def _ratios(self, asked: Asked, facts: Facts, floor: float) -> Sequence[float]:
-        """Log likelihood ratios of all alternatives, edge after edge."""
+    def _ratios(self, asked: Asked, facts: Facts, own: Arms) -> Sequence[float]:
+        """Log likelihood ratios of all alternatives: of what the SLO itself says, or edge after edge."""
         if not self._at_edges(asked):
-            return asked.question.log_likelihoods(facts.own(floor))
+            return asked.question.log_likelihoods(own)
         ratios: list[float] = []
         for edge in self.compared:
             arms = facts.at(edge.edge_ms)
