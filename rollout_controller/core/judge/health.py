@@ -44,7 +44,7 @@ def requests_needed(counts: Counts, share: float, p_tol: float, *, log_beta: flo
         values = [at + slope * x for at, slope in lines]
         top = max(values)
         shares = [exp(value - top) for value in values]
-        slope = sum(share * line[1] for share, line in zip(shares, lines, strict=True)) / sum(shares)
+        slope = sum([share * line[1] for share, line in zip(shares, lines, strict=True)]) / sum(shares)
         x = max(x - (_log_mean(values) - goal) / slope, 0.0) if slope > 0 else x
     return ceil(x - 1e-6)
 
@@ -65,4 +65,4 @@ def _lines(counts: Counts, share: float, p_tol: float, design_effect: float) -> 
 
 def _log_mean(values: list[float]) -> float:
     top = max(values)
-    return top + log(sum(exp(value - top) for value in values) / len(values))
+    return top + log(sum([exp(value - top) for value in values]) / len(values))

@@ -123,6 +123,7 @@ def _log_mean(log_weights: Sequence[float], priors: Sequence[float], left: float
     return rounded(top + log(mean), _UNIT)
 
 
-def log_add(a: float, b: float) -> float:
-    """ln(e^a + e^b)."""
-    return a + log1p(exp(b - a)) if a > b else b + log1p(exp(a - b))
+def log_sum(logs: Sequence[float]) -> float:
+    """Ln of the sum of what these are the logarithms of."""
+    top = max(logs)
+    return top + log(sum([exp(value - top) for value in logs]))

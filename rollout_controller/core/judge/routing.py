@@ -13,6 +13,7 @@ from rollout_controller.api.evidence import Routing
 from rollout_controller.api.meta import evolve
 from rollout_controller.core.explain.numbers import count, percent
 from rollout_controller.core.judge import mixture
+from rollout_controller.core.judge.rounding import rounded
 from rollout_controller.core.judge.step import StepView
 from rollout_controller.core.observation import Unknown, Window
 
@@ -31,18 +32,18 @@ def remember(memory: Routing, window: Window, step: StepView) -> Routing:
     """Add a window of this step."""
     if step.step_started_at is None or window.start < step.step_started_at + FIRST_S:
         return memory
-    if not 0 < step.weight < 100 or window.canary.total + window.stable.total == 0:
+    canary, stable = window.canary.total, window.stable.total
+    if not 0 < step.weight < 100 or canary + stable == 0:
         return memory
     if memory.step != step.step or memory.weight != step.weight:
         memory = Routing(step=step.step, weight=step.weight)
-    canary, stable = window.canary.total, window.stable.total
     ratios = [canary * of_canary + stable * of_stable for of_canary, of_stable in _log_ratios(step.weight)]
     return evolve(
         memory,
         log_weights=mixture.grown(memory.log_weights, memory.left * _STARTS, ratios, _LIMIT),
-        left=round(memory.left * (1 - _STARTS), 12),
-        canary=memory.canary + window.canary.total,
-        stable=memory.stable + window.stable.total,
+        left=rounded(memory.left * (1 - _STARTS), 1e12),
+        canary=memory.canary + canary,
+        stable=memory.stable + stable,
     )
 
 

@@ -21,7 +21,7 @@ from rollout_controller.api.evidence import (
     SloEvidence,
     Slower,
 )
-from rollout_controller.api.meta import evolve
+from rollout_controller.api.meta import unchecked
 from rollout_controller.core.judge import compared, dispersion, lane, mixture, routing, stable, thresholds, variation
 from rollout_controller.core.judge.compared import Shares
 from rollout_controller.core.judge.facts import Facts
@@ -92,7 +92,7 @@ class SloJudge:
 
     def evidence(self) -> SloEvidence:
         """What must be remembered."""
-        return evolve(self._memory, **vars(self))
+        return unchecked(SloEvidence, vars(self).copy())
 
     def is_new(self, window: Window) -> bool:
         """Whether nothing of the window was taken in before: late, repeated and overlapping ones are not."""
