@@ -65,7 +65,8 @@ def fits(of_late: StableShare) -> bool:
 def at_edges(canary: Counts, stable: Counts, slower: Sequence[Slower]) -> ArmsByEdge:
     """Both arms by edge."""
     found = {OWN: (canary, stable)}
-    found.update({e.edge_ms: (Counts(canary.total, e.canary), Counts(stable.total, e.stable)) for e in slower})
+    for edge, slow, stable_slow in slower:
+        found[edge] = Counts(canary.total, slow), Counts(stable.total, stable_slow)
     return found
 
 
@@ -86,13 +87,13 @@ def _added(edge: ComparedEdge, canary: Counts, stable: Counts) -> ComparedEdge:
 
 def joined(before: Sequence[Slower], more: Sequence[Slower]) -> tuple[Slower, ...]:
     """Of two joined windows, the edges that both have."""
-    if [each.edge_ms for each in before] == [each.edge_ms for each in more]:
-        return tuple([Slower(edge, c + a, s + b) for (edge, c, s), (_, a, b) in zip(before, more, strict=True)])
-    known = {each.edge_ms: each for each in before}
-    both = [(known[each.edge_ms], each) for each in more if each.edge_ms in known]
-    return tuple([Slower(edge, canary + a, stable + b) for (edge, canary, stable), (_, a, b) in both])
+    if not before or not more:
+        return ()
+    known = {edge: (canary, stable) for edge, canary, stable in before}
+    both = [(*known[edge], edge, canary, stable) for edge, canary, stable in more if edge in known]
+    return tuple([Slower(edge, canary + a, stable + b) for a, b, edge, canary, stable in both])
 
 
 def usable(slower: Sequence[Slower], canary: Counts, stable: Counts) -> tuple[Slower, ...]:
     """Without impossible ones (negative, more slow ones than all)."""
-    return tuple([e for e in slower if 0 <= e.canary <= canary.total and 0 <= e.stable <= stable.total])
+    return tuple([e for e in slower if 0 <= e.canary <= canary.total and 0 <= e.stable <= stable.total]) if slower else ()

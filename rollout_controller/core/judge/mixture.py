@@ -65,8 +65,9 @@ def start_mass(
 
 def spread_mass(evidence: QuestionEvidence, seconds: float, planned_s: float, masses: Masses = SLOW) -> float:
     """The share of the bet on "harm starts with this window, for no reason that we know"."""
-    share = masses.planned * seconds / (planned_s if planned_s > seconds else seconds)
-    return share if share < evidence.spread_left else evidence.spread_left
+    if evidence.spread_left == 0:
+        return 0.0
+    return min(masses.planned * seconds / max(planned_s, seconds), evidence.spread_left)
 
 
 def grow(
@@ -85,7 +86,7 @@ def grow(
         start_left=start_left,
         spread_left=spread_left,
         log_e=log_e,
-        max_log_e=log_e if log_e > evidence.max_log_e else evidence.max_log_e,
+        max_log_e=max(evidence.max_log_e, log_e),
     )
 
 

@@ -73,6 +73,9 @@ class AbsoluteQuestion:
     def log_likelihoods(self, arms: Arms) -> Sequence[float]:
         (total, bad), effect = arms.canary, arms.effect
         p0 = max(self.objective, arms.floor)
+        most = total * alternatives(p0)[0]
+        if bad <= most:  # as for most windows: no alternative explains less
+            return [(bad * of_bad + (total - bad) * of_good) / effect for of_bad, of_good in log_ratios(p0)]
         ratios = []
         for p1, (of_bad, of_good) in zip(alternatives(p0), log_ratios(p0), strict=True):
             counted = bad if bad <= total * p1 else min(bad, _plausible(total, p1, effect))

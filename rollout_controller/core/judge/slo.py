@@ -263,7 +263,9 @@ class SloJudge:
                 continue
             if guarded and asked.question.needs_good_stable:
                 cap = 0.0  # good requests still speak for the canary; evidence that only stood still would be kept too long
-            increments = [ratio if ratio < cap else cap for ratio in self._ratios(asked, facts, own)]
+            increments = self._ratios(asked, facts, own)
+            if max(increments) > cap:
+                increments = [min(ratio, cap) for ratio in increments]
             self.questions[asked.question.name] = mixture.grow(
                 before,
                 increments,

@@ -14,9 +14,9 @@ is not known well, so it is taken for one standard deviation more than was measu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import sqrt
-from operator import add
+from operator import add, sub
 
 from rollout_controller.api.evidence import Minutes
 from rollout_controller.api.meta import evolve
@@ -67,9 +67,10 @@ def of_ordinary(totals: Sequence[int], bads: Sequence[int]) -> float:
     if len(totals) < _FEWEST or _beyond_chance(totals, bads, _WORTH_A_LOOK) == 0:
         return 0.0
     out = len(totals) // _LEFT_OUT
-    share = sum(bads) / sum(totals)
-    too_many = [bad - share * total for total, bad in zip(totals, bads, strict=True)]
-    worst = max(range(len(totals) - out + 1), key=lambda first: sum(too_many[first : first + out]))
+    total, bad = sum(totals), sum(bads)
+    too_many = list(accumulate([b * total - bad * t for t, b in zip(totals, bads, strict=True)], initial=0))  # times all requests
+    stretches = list(map(sub, too_many[out:], too_many))
+    worst = stretches.index(max(stretches))
     left = slice(worst, worst + out)
     totals, bads = _without(totals, left), _without(bads, left)
     varies = _beyond_chance(totals, bads, _SURE)
