@@ -105,11 +105,11 @@ class RelativeQuestion:
         if n_c == 0 or n_s == 0 or base >= _TOO_BAD:
             return _NOTHING
         known = self.ratio * (n_c / effect) / (n_s / stable_effect)
-        good_s, found = n_s - bad_s, []
+        of_bad_s, of_good_s, found = bad_s / stable_effect, (n_s - bad_s) / stable_effect, []
         for q_c, bad_says, good_says, bad_s_says, good_s_says in self._said(known, base, share):
             bad_c = bad if bad <= n_c * q_c else min(bad, _plausible(n_c, q_c, effect))
             of_canary = bad_c * bad_says + (n_c - bad_c) * good_says
-            found.append(of_canary / effect + (bad_s * bad_s_says + good_s * good_s_says) / stable_effect)
+            found.append(of_canary / effect + of_bad_s * bad_s_says + of_good_s * good_s_says)
         return found
 
     def _said(self, known: float, base: float, share: float) -> list[tuple[float, float, float, float, float]]:
@@ -120,14 +120,15 @@ class RelativeQuestion:
         slowly, so that the one of the alternative before mostly gives a point that is near enough at once.
         """
         ratio, margin, odds, near = self.ratio, self.margin, base / (1 - base), _NEAR * share
+        twice, least, cross = 2 * ratio, share * ratio - margin, 4 * ratio * share * margin
         k, said = known * (1 - share) / (1 - base), []
         for theta in THETAS:
             q_c = theta * odds / (1 + theta * odds)
             at_c = q_c - margin
             low, high = share, at_c / ratio
             for _ in _SEARCH:
-                twice, half = 2 * ratio * (1 + k), share * ratio - margin + k * at_c
-                p_s = (half + sqrt(half * half + 2 * twice * share * margin)) / twice
+                one, half = 1 + k, least + k * at_c
+                p_s = (half + sqrt(half * half + cross * one)) / (twice * one)
                 if not low < p_s < high:
                     p_s = (low + high) / 2
                 p_c = ratio * p_s + margin
