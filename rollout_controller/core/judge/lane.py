@@ -67,9 +67,11 @@ def grow(bound: float, before: QuestionEvidence | None, look: Look, step: StepVi
     """Take in one window; None: the first since the traffic came, or came back."""
     before, effect, most = before or mixture.LANE.none_spent(), look.effect, _CAP * look.effect
     ratios = [*(_NOTHING if look.guarded else _alone(bound, look.canary)), *_beside(bound, look.canary, look.stable)]
+    if effect > 1 or max(ratios) > most:
+        ratios = [ratio / effect if ratio < most else _CAP for ratio in ratios]
     return mixture.grow(
         before,
-        [ratio / effect if ratio < most else _CAP for ratio in ratios],
+        ratios,
         _PRIORS,
         start=mixture.start_mass(before, new_step=look.new_step, steps=max(look.step_count, 2), masses=mixture.LANE),
         spread=mixture.spread_mass(before, look.seconds, step.planned_s, mixture.LANE),

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, inf, log, log1p
-from operator import mul
+from math import exp, log, log1p
+from operator import add, mul
 
 from rollout_controller.api.evidence import QuestionEvidence
 from rollout_controller.api.meta import evolve
@@ -94,21 +94,16 @@ def _less(left: float, spent: float) -> float:
     return rounded(max(left - spent, 0.0), 1e12) if spent else left
 
 
-def grown(log_weights: Sequence[float], mass: float, increments: Sequence[float], most: float = inf) -> tuple[float, ...]:
-    """Ln ((W + mass) e^increment), at most `most`, to a millionth. W is 0 where there is none yet."""
-    if not mass > 0:
-        logs = [weight + increment for weight, increment in zip(log_weights, increments, strict=True)]
-    elif not log_weights:
-        new = log(mass)
-        logs = [new + increment for increment in increments]
-    else:
+def grown(log_weights: Sequence[float], mass: float, increments: Sequence[float]) -> tuple[float, ...]:
+    """Ln ((W + mass) e^increment) to a millionth. W is 0 where there is none yet."""
+    started = log_weights
+    if mass > 0:
         new = log(mass)
         small = new - _FAR
-        logs = [
-            (weight + log1p(exp(new - weight)) if weight > small else new) + increment
-            for weight, increment in zip(log_weights, increments, strict=True)
-        ]
-    return tuple([(value * _UNIT + WHOLE - WHOLE) / _UNIT if value < most else most for value in logs])
+        started = [weight + log1p(exp(new - weight)) if weight > small else new for weight in log_weights] or [new] * len(
+            increments
+        )
+    return tuple([(value * _UNIT + WHOLE - WHOLE) / _UNIT for value in map(add, started, increments)])
 
 
 def _log_mean(log_weights: Sequence[float], priors: Sequence[float], left: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rollout_controller.api.evidence import Counts, PendingWindow, Slower
 from rollout_controller.api.meta import evolve
 from rollout_controller.core.judge import compared
+from rollout_controller.core.judge.rounding import rounded
 from rollout_controller.core.observation import Window
 
 _NONE = PendingWindow(end=0.0, seconds=0.0, canary=Counts(0, 0), stable=Counts(0, 0))
@@ -17,7 +18,7 @@ def joined(pending: PendingWindow | None, window: Window, seconds: float, slower
     return evolve(
         pending,
         end=window.end,
-        seconds=round(pending.seconds + seconds, 3),
+        seconds=rounded(pending.seconds + seconds, 1e3),
         canary=pending.canary + window.canary,
         stable=pending.stable + window.stable,
         slower=compared.joined(pending.slower, slower),

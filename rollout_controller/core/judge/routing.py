@@ -38,9 +38,12 @@ def remember(memory: Routing, window: Window, step: StepView) -> Routing:
     if memory.step != step.step or memory.weight != step.weight:
         memory = Routing(step=step.step, weight=step.weight)
     ratios = [canary * of_canary + stable * of_stable for of_canary, of_stable in _log_ratios(step.weight)]
+    log_weights = mixture.grown(memory.log_weights, memory.left * _STARTS, ratios)
+    if max(log_weights) > _LIMIT:
+        log_weights = tuple([min(value, _LIMIT) for value in log_weights])
     return evolve(
         memory,
-        log_weights=mixture.grown(memory.log_weights, memory.left * _STARTS, ratios, _LIMIT),
+        log_weights=log_weights,
         left=rounded(memory.left * (1 - _STARTS), 1e12),
         canary=memory.canary + canary,
         stable=memory.stable + stable,

@@ -27,6 +27,7 @@ from rollout_controller.core.judge.compared import Shares
 from rollout_controller.core.judge.facts import Facts
 from rollout_controller.core.judge.pending import joined
 from rollout_controller.core.judge.questions import GRID, PRIORS, Arms
+from rollout_controller.core.judge.rounding import rounded
 from rollout_controller.core.judge.stable import Bins
 from rollout_controller.core.judge.step import Place, StepView
 from rollout_controller.core.judge.terms import Asked, SloTerms
@@ -86,9 +87,10 @@ class SloJudge:
     def _known(self, asked: Asked) -> QuestionEvidence:
         """The evidence so far; none that is not about the alternatives of now (another version of this program wrote it)."""
         known = self._memory.questions.get(asked.question.name)
+        if known is None:
+            return mixture.SLOW.none_spent()
         size = GRID * len(self.compared) if self._at_edges(asked) else GRID
-        fits = known is not None and len(known.log_weights) in {0, size}
-        return known if known is not None and fits else mixture.SLOW.none_spent()
+        return known if not known.log_weights or len(known.log_weights) == size else mixture.SLOW.none_spent()
 
     def evidence(self) -> SloEvidence:
         """What must be remembered."""
@@ -117,7 +119,7 @@ class SloJudge:
             self.unusable_since = window.start if self.unusable_since is None else self.unusable_since
             return None
         self.unusable_since = None
-        seconds = round(window.end - window.start, 3)
+        seconds = rounded(window.end - window.start, 1e3)
         self.stable_bins = stable.remember(self.stable_bins, seconds, window.stable)
         slower = compared.usable(window.slower, window.canary, window.stable)
         if step.retreat and window.stable.total:

@@ -16,12 +16,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from math import sqrt
-from operator import add, sub
+from operator import add, mul, sub, truediv
 
 from rollout_controller.api.evidence import Minutes
 from rollout_controller.api.meta import evolve
 from rollout_controller.core.judge.compared import OWN
 from rollout_controller.core.judge.dispersion import beyond_chance
+from rollout_controller.core.judge.rounding import rounded
 from rollout_controller.core.observation import Counts, Slower
 
 _ONLY_OWN: tuple[float, ...] = (OWN,)
@@ -55,7 +56,7 @@ def remember(minutes: Minutes, seconds: float, stable: Counts, slower: Sequence[
     if minutes.edges != edges:
         return Minutes(edges=edges, seconds=seconds, now=counts, counts=((),) * len(counts), variation=(0.0,) * len(edges))
     if minutes.seconds < MINUTE_S - _EARLY_S:
-        return evolve(minutes, seconds=round(minutes.seconds + seconds, 3), now=tuple(map(add, minutes.now, counts)))
+        return evolve(minutes, seconds=rounded(minutes.seconds + seconds, 1e3), now=tuple(map(add, minutes.now, counts)))
     rows = tuple([(*row[1 - _KEPT :], count) for row, count in zip(minutes.counts, minutes.now, strict=True)])
     return evolve(
         minutes, seconds=seconds, now=counts, counts=rows, variation=tuple([of_ordinary(rows[0], bad) for bad in rows[1:]])
@@ -93,7 +94,7 @@ def _without(counts: Sequence[int], left_out: slice) -> list[int]:
 
 def _beyond_chance(totals: Sequence[int], bads: Sequence[int], sure: float) -> float:
     """V if it is surely more than 0, and as much as it may well be."""
-    total, squares = sum(totals), sum([bad * bad / of for bad, of in zip(bads, totals, strict=True)])
+    total, squares = sum(totals), sum(map(truediv, map(mul, bads, bads), totals))
     ratio = beyond_chance(len(totals), total, sum(bads), squares, sure=sure)
     doubt = 1 + sqrt(2 / (len(totals) - 1))
     return round((ratio - 1) * doubt * len(totals) / total, 9)
