@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from math import exp
 
 from rollout_controller.api.evidence import ComparedEdge, StableShare
-from rollout_controller.api.meta import evolve
+from rollout_controller.api.meta import unchecked
 from rollout_controller.core.judge.rounding import rounded
 from rollout_controller.core.observation import Counts, Slower
 
@@ -76,13 +76,15 @@ def counted(edges: tuple[ComparedEdge, ...], by_edge: ArmsByEdge) -> tuple[Compa
 
 
 def _added(edge: ComparedEdge, canary: Counts, stable: Counts) -> ComparedEdge:
-    return evolve(
-        edge,
-        requests=edge.requests + canary.total,
-        slow=edge.slow + canary.bad,
-        stable_requests=edge.stable_requests + stable.total,
-        stable_slow=edge.stable_slow + stable.bad,
-    )
+    fields = {
+        "edge_ms": edge.edge_ms,
+        "share": edge.share,
+        "requests": edge.requests + canary.total,
+        "slow": edge.slow + canary.bad,
+        "stable_requests": edge.stable_requests + stable.total,
+        "stable_slow": edge.stable_slow + stable.bad,
+    }
+    return unchecked(ComparedEdge, fields)
 
 
 def joined(before: Sequence[Slower], more: Sequence[Slower]) -> tuple[Slower, ...]:

@@ -13,7 +13,7 @@ from math import exp, log, log1p
 from operator import add, mul
 
 from rollout_controller.api.evidence import QuestionEvidence
-from rollout_controller.api.meta import evolve
+from rollout_controller.api.meta import unchecked
 from rollout_controller.core.judge.rounding import WHOLE, rounded
 
 _UNIT = 1e6
@@ -80,14 +80,14 @@ def grow(
     weights = grown(evidence.log_weights, start + spread, increments)
     start_left, spread_left = _less(evidence.start_left, start), _less(evidence.spread_left, spread)
     log_e = _log_mean(weights, priors, start_left + spread_left)
-    return evolve(
-        evidence,
-        log_weights=weights,
-        start_left=start_left,
-        spread_left=spread_left,
-        log_e=log_e,
-        max_log_e=max(evidence.max_log_e, log_e),
-    )
+    fields = {
+        "log_weights": weights,
+        "start_left": start_left,
+        "spread_left": spread_left,
+        "log_e": log_e,
+        "max_log_e": max(evidence.max_log_e, log_e),
+    }
+    return unchecked(QuestionEvidence, fields)
 
 
 def _less(left: float, spent: float) -> float:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from math import exp, log, log1p
 
 from rollout_controller.api.evidence import Routing
-from rollout_controller.api.meta import evolve
+from rollout_controller.api.meta import unchecked
 from rollout_controller.core.explain.numbers import count, percent
 from rollout_controller.core.judge import mixture
 from rollout_controller.core.judge.rounding import rounded
@@ -36,18 +36,20 @@ def remember(memory: Routing, window: Window, step: StepView) -> Routing:
     if not 0 < step.weight < 100 or canary + stable == 0:
         return memory
     if memory.step != step.step or memory.weight != step.weight:
-        memory = Routing(step=step.step, weight=step.weight)
+        memory = Routing()
     ratios = [canary * of_canary + stable * of_stable for of_canary, of_stable in _log_ratios(step.weight)]
     log_weights = mixture.grown(memory.log_weights, memory.left * _STARTS, ratios)
     if max(log_weights) > _LIMIT:
         log_weights = tuple([min(value, _LIMIT) for value in log_weights])
-    return evolve(
-        memory,
-        log_weights=log_weights,
-        left=rounded(memory.left * (1 - _STARTS), 1e12),
-        canary=memory.canary + canary,
-        stable=memory.stable + stable,
-    )
+    fields = {
+        "step": step.step,
+        "weight": step.weight,
+        "log_weights": log_weights,
+        "left": rounded(memory.left * (1 - _STARTS), 1e12),
+        "canary": memory.canary + canary,
+        "stable": memory.stable + stable,
+    }
+    return unchecked(Routing, fields)
 
 
 @lru_cache(maxsize=101)
