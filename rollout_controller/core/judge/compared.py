@@ -11,8 +11,8 @@ from math import exp
 
 from rollout_controller.api.evidence import ComparedEdge, StableShare
 from rollout_controller.api.meta import unchecked
-from rollout_controller.core.judge.rounding import rounded
 from rollout_controller.core.observation import Counts, Slower
+from rollout_controller.core.rounding import rounded
 
 OWN = 0.0
 """The place of the SLO's own edge (or of its errors) among edges."""

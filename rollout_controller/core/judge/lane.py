@@ -25,6 +25,7 @@ from rollout_controller.core.judge import mixture
 from rollout_controller.core.judge.questions import PRIORS, THETAS, log_ratios
 from rollout_controller.core.judge.step import StepView
 from rollout_controller.core.observation import Window
+from rollout_controller.core.rounding import rounded
 
 FACTOR = {"errors": 3.0, "latency": 6.0}
 """By kind of SLO: so many times the objective is the harm that is looked for."""
@@ -128,5 +129,5 @@ def is_over(memories: Sequence[QuestionEvidence | None]) -> bool:
 
 def alarm(slo: str, window: Window) -> Alarm:
     """What people are told of it: the last window of many, or the only one."""
-    seconds = round(window.end - window.start, 3)
+    seconds = rounded(window.end - window.start, 1e3)
     return Alarm(slo=slo, at=window.end, seconds=seconds, total=window.canary.total, bad=window.canary.bad)

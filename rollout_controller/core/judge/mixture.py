@@ -14,7 +14,7 @@ from operator import add, mul
 
 from rollout_controller.api.evidence import QuestionEvidence
 from rollout_controller.api.meta import unchecked
-from rollout_controller.core.judge.rounding import WHOLE, rounded
+from rollout_controller.core.rounding import WHOLE, rounded
 
 _UNIT = 1e6
 _FAR = 30.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rollout_controller.api.evidence import PendingWindow, Slower
 from rollout_controller.api.meta import unchecked
 from rollout_controller.core.judge import compared
-from rollout_controller.core.judge.rounding import rounded
 from rollout_controller.core.observation import Window
+from rollout_controller.core.rounding import rounded
 
 
 def joined(pending: PendingWindow | None, window: Window, seconds: float, slower: tuple[Slower, ...]) -> PendingWindow:

@@ -13,9 +13,9 @@ from rollout_controller.api.evidence import Routing
 from rollout_controller.api.meta import unchecked
 from rollout_controller.core.explain.numbers import count, percent
 from rollout_controller.core.judge import mixture
-from rollout_controller.core.judge.rounding import rounded
 from rollout_controller.core.judge.step import StepView
 from rollout_controller.core.observation import Unknown, Window
+from rollout_controller.core.rounding import rounded
 
 CODE = "routing-or-hanging"
 FIRST_S = 10.0

@@ -27,11 +27,11 @@ from rollout_controller.core.judge.compared import Shares
 from rollout_controller.core.judge.facts import Facts
 from rollout_controller.core.judge.pending import joined
 from rollout_controller.core.judge.questions import GRID, PRIORS, Arms
-from rollout_controller.core.judge.rounding import rounded
 from rollout_controller.core.judge.stable import Bins
 from rollout_controller.core.judge.step import Place, StepView
 from rollout_controller.core.judge.terms import Asked, SloTerms
 from rollout_controller.core.observation import Window
+from rollout_controller.core.rounding import rounded
 
 _NO_EVIDENCE = (0.0,) * GRID
 _BESIDE_LAST, _LARGEST_FLOOR = 3.0, 0.6
@@ -105,7 +105,7 @@ class SloJudge:
         if self.pending is None or not _usable(window):
             return None
         same = self.step == step.step and self.entry == step.retreats
-        if where is Place.EARLIER_STEP or (where is Place.THIS_STEP and same):
+        if (same and where is Place.THIS_STEP) or where is Place.EARLIER_STEP:
             return None
         return self._judge_pending(step)
 
@@ -124,27 +124,31 @@ class SloJudge:
         slower = compared.usable(window.slower, window.canary, window.stable)
         if step.retreat and window.stable.total:
             self.last_stable = (*self.last_stable[-1:], window.stable)
-        if where in (Place.BEFORE, Place.AWAY):
-            if where is Place.BEFORE:
-                self.before = dispersion.remember(self.before, window.stable)
+        here = where is Place.THIS_STEP
+        if not here and where is not Place.EARLIER_STEP:
+            self._take_stable(window, where)
             self._remember(seconds, window.stable, slower)
             return None
         self.canary, self.stable = self.canary + window.canary, self.stable + window.stable
-        if where is Place.ACROSS:
-            self._remember(seconds, window.stable, slower)
-            return None
-        self._enter_step(where, step)
-        if where is Place.THIS_STEP and self.terms.hanging:
+        self._enter_step(step, here=here)
+        if here and self.terms.hanging:
             self.routing = routing.remember(self.routing, window, step)
         grace_end = self.grace_end()
         if grace_end is not None and window.start < grace_end:
             self._remember(seconds, window.stable, slower)
             return None
-        if lane.is_open(step) and not alarmed and (where is Place.THIS_STEP or step.left_at is None):
+        if lane.is_open(step) and not alarmed and (here or step.left_at is None):
             self._look(window, seconds, step)
         self.step_canary += window.canary
         self.pending = joined(self.pending, window, seconds, slower)
         return self._judge_pending(step) if self._is_whole(self.pending) else None
+
+    def _take_stable(self, window: Window, where: Place) -> None:
+        """Count a window that says something about stable only."""
+        if where is Place.BEFORE:
+            self.before = dispersion.remember(self.before, window.stable)
+        elif where is Place.ACROSS:
+            self.canary, self.stable = self.canary + window.canary, self.stable + window.stable
 
     def _is_whole(self, pending: PendingWindow) -> bool:
         """Whether it is long enough. Without a request of the canary there is nothing to judge: its time goes to the next."""
@@ -231,15 +235,16 @@ class SloJudge:
             self._share_over = (self.stable_bins, stable.share_over(self.stable_bins, self.terms.objective))
         return self._share_over[1]
 
-    def _enter_step(self, where: Place, step: StepView) -> None:
-        """The step the window belongs to; of an earlier one never seen only the time of the first traffic is known."""
-        if where is Place.EARLIER_STEP and self.step is None:
-            self.step, self.step_started_at = max(step.step - 1, 0), step.first_traffic_at
-        elif where is Place.THIS_STEP and self.step != step.step:
+    def _enter_step(self, step: StepView, *, here: bool) -> None:
+        """The window's step: `here`, this one; of an earlier one never seen only the time of the first traffic is known."""
+        if not here:
+            if self.step is None:
+                self.step, self.step_started_at = max(step.step - 1, 0), step.first_traffic_at
+        elif self.step != step.step:
             self.step, self.step_started_at = step.step, step.step_started_at
             self.step_canary, self.new_step, self.entry = Counts(0, 0), True, step.retreats
             self.fine = False
-        elif where is Place.THIS_STEP and self.entry != step.retreats:
+        elif self.entry != step.retreats:
             self.entry, self.reentered = step.retreats, True  # the same weight again, without new grace
 
     def _judge_pending(self, step: StepView) -> float:

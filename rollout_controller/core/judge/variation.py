@@ -22,8 +22,8 @@ from rollout_controller.api.evidence import Minutes
 from rollout_controller.api.meta import evolve
 from rollout_controller.core.judge.compared import OWN
 from rollout_controller.core.judge.dispersion import beyond_chance
-from rollout_controller.core.judge.rounding import rounded
 from rollout_controller.core.observation import Counts, Slower
+from rollout_controller.core.rounding import rounded
 
 _ONLY_OWN: tuple[float, ...] = (OWN,)
 MINUTE_S = 60.0
@@ -51,8 +51,8 @@ def remember(minutes: Minutes, seconds: float, stable: Counts, slower: Sequence[
         return minutes
     edges, counts = _ONLY_OWN, tuple(stable)
     if slower:
-        edges = (OWN, *[each.edge_ms for each in slower])
-        counts = (*counts, *[each.stable for each in slower])
+        beside, _, bad = zip(*slower, strict=False)
+        edges, counts = (OWN, *beside), (*counts, *bad)
     if minutes.edges != edges:
         return Minutes(edges=edges, seconds=seconds, now=counts, counts=((),) * len(counts), variation=(0.0,) * len(edges))
     if minutes.seconds < MINUTE_S - _EARLY_S:

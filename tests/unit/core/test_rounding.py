@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from rollout_controller.core.judge.rounding import rounded
+from rollout_controller.core.rounding import rounded
 
 
 @pytest.mark.parametrize("digits", [3, 6, 12])
