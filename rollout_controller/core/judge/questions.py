@@ -106,14 +106,15 @@ class RelativeQuestion:
             return _NOTHING
         known = self.ratio * (n_c / effect) / (n_s / stable_effect)
         of_bad_s, of_good_s, found = bad_s / stable_effect, (n_s - bad_s) / stable_effect, []
-        for q_c, bad_says, good_says, bad_s_says, good_s_says in self._said(known, base, share):
+        for q_c, p_c, under, odds_s in self._nearest(known, base, share):
+            over = q_c - p_c
             bad_c = bad if bad <= n_c * q_c else min(bad, _plausible(n_c, q_c, effect))
-            of_canary = bad_c * bad_says + (n_c - bad_c) * good_says
-            found.append(of_canary / effect + of_bad_s * bad_s_says + of_good_s * good_s_says)
+            of_canary = bad_c * log1p(over / p_c) + (n_c - bad_c) * log1p(-over / (1 - p_c))
+            found.append(of_canary / effect + of_bad_s * log1p(-under) + of_good_s * log1p(under * odds_s))
         return found
 
-    def _said(self, known: float, base: float, share: float) -> list[tuple[float, float, float, float, float]]:
-        """By alternative q_c, and what a bad and a good request say, of the canary and of stable: logarithms of q to p.
+    def _nearest(self, known: float, base: float, share: float) -> list[tuple[float, float, float, float]]:
+        """By alternative q_c: p_c, 1 - q_s / p_s and the odds of p_s, with p about the nearest point to (q_c, share).
 
         `known`: ratio n_c / n_s. With k = known (1 - p_s) / (1 - p_c) the nearest point has (p_s - share) / p_s =
         k (q_c - p_c) / p_c, which is quadratic in p_s, and its root lies between what is nearest to either arm alone. k changes
@@ -121,7 +122,7 @@ class RelativeQuestion:
         """
         ratio, margin, odds, near = self.ratio, self.margin, base / (1 - base), _NEAR * share
         twice, least, cross = 2 * ratio, share * ratio - margin, 4 * ratio * share * margin
-        k, said = known * (1 - share) / (1 - base), []
+        k, points = known * (1 - share) / (1 - base), []
         for theta in THETAS:
             q_c = theta * odds / (1 + theta * odds)
             at_c = q_c - margin
@@ -131,18 +132,17 @@ class RelativeQuestion:
                 p_s = (half + sqrt(half * half + cross * one)) / (twice * one)
                 if not low < p_s < high:
                     p_s = (low + high) / 2
-                p_c = ratio * p_s + margin
-                good_s, good_c, over = 1 - p_s, 1 - p_c, q_c - p_c
-                k = known * good_s / good_c
-                under = k * over / p_c  # q_s = p_s (1 - under)
-                off = p_s - p_s * under - share
+                p_c, good_s = ratio * p_s + margin, 1 - p_s
+                k = known * good_s / (1 - p_c)
+                under = k * (q_c - p_c) / p_c
+                off = p_s - p_s * under - share  # q_s = p_s (1 - under)
                 if -near < off < near:
-                    said.append((q_c, log1p(over / p_c), log1p(-over / good_c), log1p(-under), log1p(under * p_s / good_s)))
+                    points.append((q_c, p_c, under, p_s / good_s))
                     break
                 low, high = (p_s, high) if off < 0 else (low, p_s)
             else:
-                said.append((q_c, 0.0, 0.0, 0.0, 0.0))
-        return said
+                points.append((q_c, q_c, 0.0, 0.0))
+        return points
 
 
 _NOTHING = (0.0,) * GRID

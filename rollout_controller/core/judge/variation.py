@@ -19,7 +19,7 @@ from math import sqrt
 from operator import add, mul, sub, truediv
 
 from rollout_controller.api.evidence import Minutes
-from rollout_controller.api.meta import evolve
+from rollout_controller.api.meta import evolve, unchecked
 from rollout_controller.core.judge.compared import OWN
 from rollout_controller.core.judge.dispersion import beyond_chance
 from rollout_controller.core.observation import Counts, Slower
@@ -56,7 +56,14 @@ def remember(minutes: Minutes, seconds: float, stable: Counts, slower: Sequence[
     if minutes.edges != edges:
         return Minutes(edges=edges, seconds=seconds, now=counts, counts=((),) * len(counts), variation=(0.0,) * len(edges))
     if minutes.seconds < MINUTE_S - _EARLY_S:
-        return evolve(minutes, seconds=rounded(minutes.seconds + seconds, 1e3), now=tuple(map(add, minutes.now, counts)))
+        fields = {
+            "edges": edges,
+            "seconds": rounded(minutes.seconds + seconds, 1e3),
+            "now": tuple(map(add, minutes.now, counts)),
+            "counts": minutes.counts,
+            "variation": minutes.variation,
+        }
+        return unchecked(Minutes, fields)
     rows = tuple([(*row[1 - _KEPT :], count) for row, count in zip(minutes.counts, minutes.now, strict=True)])
     return evolve(
         minutes, seconds=seconds, now=counts, counts=rows, variation=tuple([of_ordinary(rows[0], bad) for bad in rows[1:]])
