@@ -21,7 +21,7 @@ class Counts(NamedTuple):
     bad: int
 
     def __add__(self, other: Counts) -> Counts:  # type: ignore[override]
-        return Counts(self.total + other.total, self.bad + other.bad)
+        return tuple.__new__(Counts, (self[0] + other[0], self[1] + other[1]))  # without NamedTuple's own call: half the time
 
 
 class Slower(NamedTuple):

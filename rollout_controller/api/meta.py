@@ -38,10 +38,16 @@ __all__ = [
     "Raw",
     "evolve",
     "parse",
+    "unchecked",
 ]
 
 T = TypeVar("T", bound="Model")
 _new, _set = object.__new__, object.__setattr__
+_set_fields, _set_noted, _set_extra, _set_private = (
+    vars(BaseModel)[slot].__set__
+    for slot in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+)
+"""As `_set`, without a search for the name."""
 _NOT_NOTED: set[str] = set()
 """Stays empty: models are frozen, and a `model_copy` has a copy of it."""
 
@@ -93,12 +99,17 @@ def evolve(model: T, **changes: Any) -> T:
     As pydantic's `model_copy(update=changes)`, in a quarter of its time and without a set of its own of the fields that were
     given (nobody asks for those): every turn makes a dozen of them.
     """
-    copied = _new(type(model))
-    _set(copied, "__dict__", model.__dict__ | changes)
-    _set(copied, "__pydantic_fields_set__", model.__pydantic_fields_set__)
-    _set(copied, "__pydantic_extra__", None)
-    _set(copied, "__pydantic_private__", None)
-    return copied
+    return unchecked(type(model), model.__dict__ | changes)
+
+
+def unchecked(kind: type[T], fields: dict[str, Any]) -> T:
+    """A model of `fields`, which must be all of its fields and is the model's own from now on; without a check."""
+    made = _new(kind)
+    _set_fields(made, fields)
+    _set_noted(made, _NOT_NOTED)
+    _set_extra(made, None)
+    _set_private(made, None)
+    return made
 
 
 def parse(kind: type[T], raw: Mapping[str, Any]) -> T:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from rollout_controller.api.evidence import Counts, Slower
 from rollout_controller.api.meta import Raw
+from rollout_controller.core.rounding import rounded
 
 __all__ = [
     "Counts",
@@ -51,8 +52,8 @@ class Window(NamedTuple):
 
     def to_milliseconds(self) -> Window:
         """The same with whole milliseconds, as status keeps them."""
-        start, end = round(self.start, 3), round(self.end, 3)
-        return self if (start, end) == (self.start, self.end) else self._replace(start=start, end=end)
+        start, end = rounded(self.start, 1e3), rounded(self.end, 1e3)
+        return self if start == self.start and end == self.end else self._replace(start=start, end=end)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from rollout_controller.api.meta import evolve
 from rollout_controller.api.policy import PolicySpec
 from rollout_controller.api.status import Verdict
 from rollout_controller.core.judge import lane
-from rollout_controller.core.judge.mixture import log_add
+from rollout_controller.core.judge.mixture import log_sum
 from rollout_controller.core.judge.slo import SloJudge
 from rollout_controller.core.judge.step import StepView, place
 from rollout_controller.core.judge.terms import terms_of
@@ -63,7 +63,7 @@ def assess(
     log_threshold = -log(policy.judge.false_rollback)
     max_log_e, harm = before.max_log_e, before.harm
     for at in _judged(judges, readings, step, watch):
-        log_e = _log_combined(judges)
+        log_e = log_sum([part for judge in judges for part in judge.log_parts()])
         max_log_e = max(max_log_e, log_e)
         over = next((judge for judge in judges if judge.over), None)
         if harm is None and (log_e >= log_threshold or over is not None):
@@ -135,16 +135,6 @@ def _same_subject(said: Verdict | None, judge: SloJudge) -> Verdict | None:
     """Words are kept while the policy asks what it asked when they were said."""
     same = said is not None and (said.objective, said.limit_ms, said.kind) == judge.terms.subject
     return said if same else None
-
-
-def _log_combined(judges: list[SloJudge]) -> float:
-    """Ln M."""
-    total: float | None = None
-    for judge in judges:
-        for part in judge.log_parts():
-            total = part if total is None else log_add(total, part)
-    assert total is not None
-    return total
 
 
 def _log_blame(judge: SloJudge) -> float:

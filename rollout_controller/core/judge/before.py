@@ -8,6 +8,7 @@ from rollout_controller.api.policy import PolicySpec, Slo
 from rollout_controller.core.explain.numbers import milliseconds, percent, percent_exact
 from rollout_controller.core.judge import stable
 from rollout_controller.core.observation import SliReading
+from rollout_controller.core.rounding import rounded
 
 
 def stable_misses(policy: PolicySpec, readings: Mapping[str, SliReading]) -> str | None:
@@ -17,7 +18,7 @@ def stable_misses(policy: PolicySpec, readings: Mapping[str, SliReading]) -> str
         reading = readings.get(slo.name, SliReading())
         for window in reading.windows:
             if 0 <= window.stable.bad <= window.stable.total:
-                bins = stable.remember(bins, round(window.end - window.start, 3), window.stable)
+                bins = stable.remember(bins, rounded(window.end - window.start, 1e3), window.stable)
         share = stable.share_over(bins, slo.bad_share)
         if share is not None:
             return f"{slo.name}: {_measured(slo, share)}, at most {percent_exact(slo.bad_share)}"

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from math import exp
 
 from rollout_controller.api.evidence import ComparedEdge, StableShare
-from rollout_controller.api.meta import evolve
+from rollout_controller.api.meta import unchecked
 from rollout_controller.core.observation import Counts, Slower
+from rollout_controller.core.rounding import rounded
 
 OWN = 0.0
 """The place of the SLO's own edge (or of its errors) among edges."""
@@ -20,6 +21,7 @@ SHARES = (0.4, 0.4, 0.2)
 _MEMORY_S = 600.0
 _FEWEST = 0.002
 _MOST = 0.5
+_NOTHING = (0.0, 0.0)
 _ENOUGH = 200
 """Requests of stable before its shares say which edges to compare at."""
 
@@ -33,15 +35,13 @@ def remember(recent: Shares, seconds: float, stable: Counts, slower: Sequence[Sl
     if stable.total == 0:
         return recent
     fade = exp(-seconds / _MEMORY_S)
-    known = {each.edge_ms: each for each in recent}
-    now = [(OWN, stable.bad), *[(each.edge_ms, each.stable) for each in slower]]
-    return tuple([_faded(known.get(edge), edge, fade, stable.total, bad) for edge, bad in now])
+    known = {edge: (total, bad) for edge, total, bad in recent}
+    now = [(OWN, stable.bad), *[(edge, bad) for edge, _, bad in slower]]
+    return tuple([_faded(known.get(edge, _NOTHING), edge, fade, stable.total, bad) for edge, bad in now])
 
 
-def _faded(before: StableShare | None, edge_ms: float, fade: float, total: int, bad: int) -> StableShare:
-    if before is None:
-        return StableShare(edge_ms, float(total), float(bad))
-    return StableShare(edge_ms, round((before.total * fade + total) * 1e3) / 1e3, round((before.bad * fade + bad) * 1e3) / 1e3)
+def _faded(before: tuple[float, float], edge_ms: float, fade: float, total: int, bad: int) -> StableShare:
+    return StableShare(edge_ms, rounded(before[0] * fade + total, 1e3), rounded(before[1] * fade + bad, 1e3))
 
 
 def share(of_late: StableShare | None, prior: float) -> float:
@@ -65,7 +65,8 @@ def fits(of_late: StableShare) -> bool:
 def at_edges(canary: Counts, stable: Counts, slower: Sequence[Slower]) -> ArmsByEdge:
     """Both arms by edge."""
     found = {OWN: (canary, stable)}
-    found.update({e.edge_ms: (Counts(canary.total, e.canary), Counts(stable.total, e.stable)) for e in slower})
+    for edge, slow, stable_slow in slower:
+        found[edge] = Counts(canary.total, slow), Counts(stable.total, stable_slow)
     return found
 
 
@@ -75,24 +76,26 @@ def counted(edges: tuple[ComparedEdge, ...], by_edge: ArmsByEdge) -> tuple[Compa
 
 
 def _added(edge: ComparedEdge, canary: Counts, stable: Counts) -> ComparedEdge:
-    return evolve(
-        edge,
-        requests=edge.requests + canary.total,
-        slow=edge.slow + canary.bad,
-        stable_requests=edge.stable_requests + stable.total,
-        stable_slow=edge.stable_slow + stable.bad,
-    )
+    fields = {
+        "edge_ms": edge.edge_ms,
+        "share": edge.share,
+        "requests": edge.requests + canary.total,
+        "slow": edge.slow + canary.bad,
+        "stable_requests": edge.stable_requests + stable.total,
+        "stable_slow": edge.stable_slow + stable.bad,
+    }
+    return unchecked(ComparedEdge, fields)
 
 
 def joined(before: Sequence[Slower], more: Sequence[Slower]) -> tuple[Slower, ...]:
     """Of two joined windows, the edges that both have."""
-    if [each.edge_ms for each in before] == [each.edge_ms for each in more]:
-        return tuple([Slower(edge, c + a, s + b) for (edge, c, s), (_, a, b) in zip(before, more, strict=True)])
-    known = {each.edge_ms: each for each in before}
-    both = [(known[each.edge_ms], each) for each in more if each.edge_ms in known]
-    return tuple([Slower(edge, canary + a, stable + b) for (edge, canary, stable), (_, a, b) in both])
+    if not before or not more:
+        return ()
+    known = {edge: (canary, stable) for edge, canary, stable in before}
+    both = [(*known[edge], edge, canary, stable) for edge, canary, stable in more if edge in known]
+    return tuple([Slower(edge, canary + a, stable + b) for a, b, edge, canary, stable in both])
 
 
 def usable(slower: Sequence[Slower], canary: Counts, stable: Counts) -> tuple[Slower, ...]:
     """Without impossible ones (negative, more slow ones than all)."""
-    return tuple([e for e in slower if 0 <= e.canary <= canary.total and 0 <= e.stable <= stable.total])
+    return tuple([e for e in slower if 0 <= e.canary <= canary.total and 0 <= e.stable <= stable.total]) if slower else ()

@@ -10,6 +10,7 @@ from math import sqrt
 from rollout_controller.api.evidence import Dispersion
 from rollout_controller.api.meta import evolve
 from rollout_controller.core.observation import Counts
+from rollout_controller.core.rounding import rounded
 
 LARGEST = 4.0
 """Design effect at most where nobody says how large the batches are. More would help larger batches, but an incident of stable
@@ -28,9 +29,10 @@ def remember(before: Dispersion, counts: Counts) -> Dispersion:
         windows=before.windows + 1,
         total=before.total + counts.total,
         bad=before.bad + counts.bad,
-        squares=round(before.squares + counts.bad * counts.bad / counts.total, 9),
+        squares=rounded(before.squares + counts.bad * counts.bad / counts.total, 1e9),
     )
-    return evolve(grown, effect=design_effect(grown))
+    effect = design_effect(grown)
+    return grown if effect == grown.effect else evolve(grown, effect=effect)
 
 
 def design_effect(before: Dispersion) -> float:

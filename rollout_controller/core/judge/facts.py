@@ -37,14 +37,17 @@ class Facts(NamedTuple):
         return self._arms(edge_ms, compared.share(of_late, self.prior), 0.0)
 
     def _of_late(self, edge_ms: float) -> StableShare | None:
-        return next((each for each in self.recent if each.edge_ms == edge_ms), None)
+        for each in self.recent:
+            if each.edge_ms == edge_ms:
+                return each
+        return None
 
     def _arms(self, edge_ms: float, share: float, floor: float) -> Arms:
         canary, stable = self.by_edge[edge_ms]
-        effects = self.effect, self.effect
+        of_canary = of_stable = self.effect
         varies = variation.at(self.minutes, edge_ms)
         if varies > 0:
             minutes = min(self.pending.seconds / MINUTE_S, 1.0)
-            of_canary, of_stable = (variation.effect(varies, counts.total / minutes) for counts in (canary, stable))
-            effects = max(self.effect, of_canary), max(self.effect, of_stable)
-        return Arms(canary, stable, share, *effects, floor)
+            of_canary = max(of_canary, variation.effect(varies, canary.total / minutes))
+            of_stable = max(of_stable, variation.effect(varies, stable.total / minutes))
+        return Arms(canary, stable, share, of_canary, of_stable, floor)

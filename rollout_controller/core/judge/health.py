@@ -16,6 +16,7 @@ BUDGET = {"errors": 0.005, "latency": 0.025}
 _NEWTON_STEPS = 3
 """Enough for the two digits that are said."""
 _FRACTIONS = (0.1, 0.3, 0.5, 0.7)
+_LOG_PARTS = log(len(_FRACTIONS))
 
 
 def tolerable(objective: float, budget: float, next_weight: int) -> float:
@@ -25,8 +26,14 @@ def tolerable(objective: float, budget: float, next_weight: int) -> float:
 
 def log_health(counts: Counts, p_tol: float, design_effect: float = 1.0) -> float:
     """Logarithm of S. If H0 is true, S ever reaches 1/beta with probability beta at most."""
-    total, bad = counts
-    return _log_mean([(bad * of_bad + (total - bad) * of_good) / design_effect for of_bad, of_good in _log_ratios(p_tol)])
+    return _log_mean(_logs(counts, p_tol, design_effect))
+
+
+def proves(counts: Counts, p_tol: float, *, log_beta: float, design_effect: float = 1.0) -> bool:
+    """Whether S >= 1/beta. S lies between its largest part and a quarter of it, which is mostly enough to know."""
+    logs, goal = _logs(counts, p_tol, design_effect), -log_beta
+    top = max(logs)
+    return top >= goal and (top >= goal + _LOG_PARTS or log_health(counts, p_tol, design_effect) >= goal)
 
 
 def requests_needed(counts: Counts, share: float, p_tol: float, *, log_beta: float, design_effect: float = 1.0) -> int | None:
@@ -44,9 +51,14 @@ def requests_needed(counts: Counts, share: float, p_tol: float, *, log_beta: flo
         values = [at + slope * x for at, slope in lines]
         top = max(values)
         shares = [exp(value - top) for value in values]
-        slope = sum(share * line[1] for share, line in zip(shares, lines, strict=True)) / sum(shares)
+        slope = sum([share * line[1] for share, line in zip(shares, lines, strict=True)]) / sum(shares)
         x = max(x - (_log_mean(values) - goal) / slope, 0.0) if slope > 0 else x
     return ceil(x - 1e-6)
+
+
+def _logs(counts: Counts, p_tol: float, design_effect: float) -> list[float]:
+    bad, good = counts.bad, counts.total - counts.bad
+    return [(bad * of_bad + good * of_good) / design_effect for of_bad, of_good in _log_ratios(p_tol)]
 
 
 @lru_cache(maxsize=1024)
@@ -65,4 +77,4 @@ def _lines(counts: Counts, share: float, p_tol: float, design_effect: float) -> 
 
 def _log_mean(values: list[float]) -> float:
     top = max(values)
-    return top + log(sum(exp(value - top) for value in values) / len(values))
+    return top + log(sum([exp(value - top) for value in values]) / len(values))

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from math import exp, log
+from math import log, log1p
 from typing import NamedTuple
 
 from rollout_controller.api.evidence import Alarm, Counts, Lane, QuestionEvidence
@@ -25,6 +25,7 @@ from rollout_controller.core.judge import mixture
 from rollout_controller.core.judge.questions import PRIORS, THETAS, log_ratios
 from rollout_controller.core.judge.step import StepView
 from rollout_controller.core.observation import Window
+from rollout_controller.core.rounding import rounded
 
 FACTOR = {"errors": 3.0, "latency": 6.0}
 """By kind of SLO: so many times the objective is the harm that is looked for."""
@@ -39,7 +40,7 @@ _RATIO = 1.1
 _LARGEST_BOUND = 0.6
 _PICKED = slice(None, None, 2)
 """Every other alternative, the largest among them: large harm needs no fine grid."""
-_THETAS = tuple((theta, log(theta)) for theta in THETAS[_PICKED])
+_THETAS = tuple((theta, log(theta), theta - 1) for theta in THETAS[_PICKED])
 _PRIORS = tuple(prior / sum(PRIORS[_PICKED]) / 2 for prior in PRIORS[_PICKED]) * 2
 _NOTHING = (0.0,) * len(_THETAS)
 
@@ -65,11 +66,13 @@ class Look(NamedTuple):
 
 def grow(bound: float, before: QuestionEvidence | None, look: Look, step: StepView) -> QuestionEvidence:
     """Take in one window; None: the first since the traffic came, or came back."""
-    before, effect = before or mixture.LANE.none_spent(), look.effect
+    before, effect, most = before or mixture.LANE.none_spent(), look.effect, _CAP * look.effect
     ratios = [*(_NOTHING if look.guarded else _alone(bound, look.canary)), *_beside(bound, look.canary, look.stable)]
+    if effect > 1 or max(ratios) > most:
+        ratios = [ratio / effect if ratio < most else _CAP for ratio in ratios]
     return mixture.grow(
         before,
-        [ratio / effect if ratio < _CAP * effect else _CAP for ratio in ratios],
+        ratios,
         _PRIORS,
         start=mixture.start_mass(before, new_step=look.new_step, steps=max(look.step_count, 2), masses=mixture.LANE),
         spread=mixture.spread_mass(before, look.seconds, step.planned_s, mixture.LANE),
@@ -93,7 +96,8 @@ def _beside(bound: float, canary: Counts, stable: Counts) -> Sequence[float]:
     rho = _RATIO * canary.total / (_RATIO * canary.total + stable.total)
     bad = canary.bad
     return [
-        bad * log_theta - all_bad * log(g := 1 + rho * (theta - 1)) - allowed * (theta / g - 1) for theta, log_theta in _THETAS
+        bad * log_theta - all_bad * log1p(more := rho * above) - allowed * (theta / (1 + more) - 1)
+        for theta, log_theta, above in _THETAS
     ]
 
 
@@ -120,11 +124,10 @@ def at_entry(memory: Lane, step: StepView) -> Lane:
 def is_over(memories: Sequence[QuestionEvidence | None]) -> bool:
     """Whether M_lane, the mean over all SLOs, has reached the threshold."""
     logs = [0.0 if memory is None else memory.log_e for memory in memories]
-    top = max(logs)
-    return top >= THRESHOLD and top + log(sum([exp(value - top) for value in logs]) / len(logs)) >= THRESHOLD
+    return max(logs) >= THRESHOLD and mixture.log_sum(logs) - log(len(logs)) >= THRESHOLD
 
 
 def alarm(slo: str, window: Window) -> Alarm:
     """What people are told of it: the last window of many, or the only one."""
-    seconds = round(window.end - window.start, 3)
+    seconds = rounded(window.end - window.start, 1e3)
     return Alarm(slo=slo, at=window.end, seconds=seconds, total=window.canary.total, bad=window.canary.bad)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, inf, log, log1p
+from math import exp, log, log1p
+from operator import add, mul
 
 from rollout_controller.api.evidence import QuestionEvidence
-from rollout_controller.api.meta import evolve
+from rollout_controller.api.meta import unchecked
+from rollout_controller.core.rounding import WHOLE, rounded
 
-_DIGITS, _UNIT = 6, 1e6
+_UNIT = 1e6
 _FAR = 30.0
 """What is so much less than what is added to it is lost in rounding."""
 _LARGEST = 500.0
@@ -52,6 +54,8 @@ def start_mass(
 
     With a single step nothing is kept back for later ones.
     """
+    if evidence.log_weights and not new_step and not reentered:
+        return 0.0
     if not evidence.log_weights:
         return min(masses.first, evidence.start_left) if steps > 1 else evidence.start_left
     if new_step and steps > 1:
@@ -61,6 +65,8 @@ def start_mass(
 
 def spread_mass(evidence: QuestionEvidence, seconds: float, planned_s: float, masses: Masses = SLOW) -> float:
     """The share of the bet on "harm starts with this window, for no reason that we know"."""
+    if evidence.spread_left == 0:
+        return 0.0
     return min(masses.planned * seconds / max(planned_s, seconds), evidence.spread_left)
 
 
@@ -74,50 +80,46 @@ def grow(
     weights = grown(evidence.log_weights, start + spread, increments)
     start_left, spread_left = _less(evidence.start_left, start), _less(evidence.spread_left, spread)
     log_e = _log_mean(weights, priors, start_left + spread_left)
-    return evolve(
-        evidence,
-        log_weights=weights,
-        start_left=start_left,
-        spread_left=spread_left,
-        log_e=log_e,
-        max_log_e=max(evidence.max_log_e, log_e),
-    )
+    fields = {
+        "log_weights": weights,
+        "start_left": start_left,
+        "spread_left": spread_left,
+        "log_e": log_e,
+        "max_log_e": max(evidence.max_log_e, log_e),
+    }
+    return unchecked(QuestionEvidence, fields)
 
 
 def _less(left: float, spent: float) -> float:
-    return round(max(left - spent, 0.0), 12) if spent else left
+    return rounded(max(left - spent, 0.0), 1e12) if spent else left
 
 
-def grown(log_weights: Sequence[float], mass: float, increments: Sequence[float], most: float = inf) -> tuple[float, ...]:
-    """Ln ((W + mass) e^increment), at most `most`, to a millionth. W is 0 where there is none yet."""
-    if not mass > 0:
-        logs = [weight + increment for weight, increment in zip(log_weights, increments, strict=True)]
-    elif not log_weights:
-        new = log(mass)
-        logs = [new + increment for increment in increments]
-    else:
+def grown(log_weights: Sequence[float], mass: float, increments: Sequence[float]) -> tuple[float, ...]:
+    """Ln ((W + mass) e^increment) to a millionth. W is 0 where there is none yet."""
+    started = log_weights
+    if mass > 0:
         new = log(mass)
         small = new - _FAR
-        logs = [
-            (weight + log1p(exp(new - weight)) if weight > small else new) + increment
-            for weight, increment in zip(log_weights, increments, strict=True)
-        ]
-    # Rounded to whole units: a third of the time of round(value, 6), and as short to write.
-    return tuple([round(value * _UNIT) / _UNIT if value < most else most for value in logs])
+        started = [weight + log1p(exp(new - weight)) if weight > small else new for weight in log_weights] or [new] * len(
+            increments
+        )
+    return tuple([(value * _UNIT + WHOLE - WHOLE) / _UNIT for value in map(add, started, increments)])
 
 
 def _log_mean(log_weights: Sequence[float], priors: Sequence[float], left: float) -> float:
     """Ln of the mean of W and of what has not started yet."""
     top = max(log_weights)
     if top < -_LARGEST and left > 0:
-        return round(log(left), _DIGITS)
-    scale = top if abs(top) > _LARGEST else 0.0
-    mean = sum([prior * exp(weight - scale) for prior, weight in zip(priors, log_weights, strict=True)])
+        return rounded(log(left), _UNIT)
+    if -_LARGEST <= top <= _LARGEST:
+        return rounded(log(sum(map(mul, priors, map(exp, log_weights))) + left), _UNIT)
+    mean = sum([prior * exp(weight - top) for prior, weight in zip(priors, log_weights, strict=True)])
     if left > 0:
-        mean += left * exp(-scale)
-    return round(scale + log(mean), _DIGITS)
+        mean += left * exp(-top)
+    return rounded(top + log(mean), _UNIT)
 
 
-def log_add(a: float, b: float) -> float:
-    """ln(e^a + e^b)."""
-    return a + log1p(exp(b - a)) if a > b else b + log1p(exp(a - b))
+def log_sum(logs: Sequence[float]) -> float:
+    """Ln of the sum of what these are the logarithms of."""
+    top = max(logs)
+    return top + log(sum([exp(value - top) for value in logs]))

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from rollout_controller.api.evidence import Counts, PendingWindow, Slower
-from rollout_controller.api.meta import evolve
+from rollout_controller.api.evidence import PendingWindow, Slower
+from rollout_controller.api.meta import unchecked
 from rollout_controller.core.judge import compared
 from rollout_controller.core.observation import Window
-
-_NONE = PendingWindow(end=0.0, seconds=0.0, canary=Counts(0, 0), stable=Counts(0, 0))
+from rollout_controller.core.rounding import rounded
 
 
 def joined(pending: PendingWindow | None, window: Window, seconds: float, slower: tuple[Slower, ...]) -> PendingWindow:
     """With one more window; `slower`: its usable counts beside the SLO's own edge."""
-    if pending is None:
-        return evolve(_NONE, end=window.end, seconds=seconds, canary=window.canary, stable=window.stable, slower=slower)
-    return evolve(
-        pending,
-        end=window.end,
-        seconds=round(pending.seconds + seconds, 3),
-        canary=pending.canary + window.canary,
-        stable=pending.stable + window.stable,
-        slower=compared.joined(pending.slower, slower),
-    )
+    canary, stable = window.canary, window.stable
+    if pending is not None:
+        seconds = rounded(pending.seconds + seconds, 1e3)
+        canary, stable = pending.canary + canary, pending.stable + stable
+        slower = compared.joined(pending.slower, slower)
+    fields = {"end": window.end, "seconds": seconds, "canary": canary, "stable": stable, "slower": slower}
+    return unchecked(PendingWindow, fields)

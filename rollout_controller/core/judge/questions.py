@@ -22,7 +22,7 @@ _STEEPEST = 200.0
 """Largest ratio of odds that is compared."""
 _TOO_BAD = 0.95
 """While a canary that is no worse than stable may be this bad, nothing can be said of it."""
-_SEARCH = 60
+_SEARCH = range(60)
 _SPREAD, _FEW = 3.0, 2.0
 """Standard deviations over what is expected, and requests (or batches), that are still plausible."""
 _NEAR = 0.05
@@ -73,6 +73,9 @@ class AbsoluteQuestion:
     def log_likelihoods(self, arms: Arms) -> Sequence[float]:
         (total, bad), effect = arms.canary, arms.effect
         p0 = max(self.objective, arms.floor)
+        most = total * alternatives(p0)[0]
+        if bad <= most:  # as for most windows: no alternative explains less
+            return [(bad * of_bad + (total - bad) * of_good) / effect for of_bad, of_good in log_ratios(p0)]
         ratios = []
         for p1, (of_bad, of_good) in zip(alternatives(p0), log_ratios(p0), strict=True):
             counted = bad if bad <= total * p1 else min(bad, _plausible(total, p1, effect))
@@ -101,38 +104,45 @@ class RelativeQuestion:
         base = self.ratio * share + self.margin
         if n_c == 0 or n_s == 0 or base >= _TOO_BAD:
             return _NOTHING
-        known_c, known_s = n_c / effect, n_s / stable_effect
-        odds, p_s, found = base / (1 - base), share, []
-        for theta in THETAS:
-            q_c = theta * odds / (1 + theta * odds)
-            p_s, p_c, q_s = self._nearest(known_c, known_s, q_c, share, p_s)
+        known = self.ratio * (n_c / effect) / (n_s / stable_effect)
+        of_bad_s, of_good_s, found = bad_s / stable_effect, (n_s - bad_s) / stable_effect, []
+        for q_c, p_c, under, odds_s in self._nearest(known, base, share):
+            over = q_c - p_c
             bad_c = bad if bad <= n_c * q_c else min(bad, _plausible(n_c, q_c, effect))
-            of_canary = bad_c * log(q_c / p_c) + (n_c - bad_c) * log((1 - q_c) / (1 - p_c))
-            of_stable = bad_s * log(q_s / p_s) + (n_s - bad_s) * log((1 - q_s) / (1 - p_s))
-            found.append(of_canary / effect + of_stable / stable_effect)
+            of_canary = bad_c * log1p(over / p_c) + (n_c - bad_c) * log1p(-over / (1 - p_c))
+            found.append(of_canary / effect + of_bad_s * log1p(-under) + of_good_s * log1p(under * odds_s))
         return found
 
-    def _nearest(self, n_c: float, n_s: float, q_c: float, share: float, guess: float) -> tuple[float, float, float]:
-        """(p_s, p_c, q_s): about the nearest point to (q_c, share), and the q_s that it is exactly the nearest to."""
-        ratio, margin, known = self.ratio, self.margin, self.ratio * n_c / n_s
-        at_c = q_c - margin
-        low, high, p_s = share, at_c / ratio, guess
-        for _ in range(_SEARCH):
-            p_c = ratio * p_s + margin
-            variance, variance_c = p_s * (1 - p_s), p_c * (1 - p_c)
-            q_s = p_s - known * (q_c - p_c) / variance_c * variance
-            off = q_s - share
-            if -_NEAR * share < off < _NEAR * share:
-                return p_s, p_c, q_s
-            if off < 0:
-                low = p_s
+    def _nearest(self, known: float, base: float, share: float) -> list[tuple[float, float, float, float]]:
+        """By alternative q_c: p_c, 1 - q_s / p_s and the odds of p_s, with p about the nearest point to (q_c, share).
+
+        `known`: ratio n_c / n_s. With k = known (1 - p_s) / (1 - p_c) the nearest point has (p_s - share) / p_s =
+        k (q_c - p_c) / p_c, which is quadratic in p_s, and its root lies between what is nearest to either arm alone. k changes
+        slowly, so that the one of the alternative before mostly gives a point that is near enough at once.
+        """
+        ratio, margin, odds, near = self.ratio, self.margin, base / (1 - base), _NEAR * share
+        twice, least, cross = 2 * ratio, share * ratio - margin, 4 * ratio * share * margin
+        k, points = known * (1 - share) / (1 - base), []
+        for theta in THETAS:
+            q_c = theta * odds / (1 + theta * odds)
+            at_c = q_c - margin
+            low, high = share, at_c / ratio
+            for _ in _SEARCH:
+                one, half = 1 + k, least + k * at_c
+                p_s = (half + sqrt(half * half + cross * one)) / (twice * one)
+                if not low < p_s < high:
+                    p_s = (low + high) / 2
+                p_c, good_s = ratio * p_s + margin, 1 - p_s
+                k = known * good_s / (1 - p_c)
+                under = k * (q_c - p_c) / p_c
+                off = p_s - p_s * under - share  # q_s = p_s (1 - under)
+                if -near < off < near:
+                    points.append((q_c, p_c, under, p_s / good_s))
+                    break
+                low, high = (p_s, high) if off < 0 else (low, p_s)
             else:
-                high = p_s
-            pull = known * variance / variance_c
-            p_s = (pull * at_c + share) / (pull * ratio + 1)
-            if not low < p_s < high:
-                p_s = (low + high) / 2
-        return share, q_c, share
+                points.append((q_c, q_c, 0.0, 0.0))
+        return points
 
 
 _NOTHING = (0.0,) * GRID

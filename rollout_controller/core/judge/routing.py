@@ -10,11 +10,12 @@ from functools import lru_cache
 from math import exp, log, log1p
 
 from rollout_controller.api.evidence import Routing
-from rollout_controller.api.meta import evolve
+from rollout_controller.api.meta import unchecked
 from rollout_controller.core.explain.numbers import count, percent
 from rollout_controller.core.judge import mixture
 from rollout_controller.core.judge.step import StepView
 from rollout_controller.core.observation import Unknown, Window
+from rollout_controller.core.rounding import rounded
 
 CODE = "routing-or-hanging"
 FIRST_S = 10.0
@@ -31,19 +32,24 @@ def remember(memory: Routing, window: Window, step: StepView) -> Routing:
     """Add a window of this step."""
     if step.step_started_at is None or window.start < step.step_started_at + FIRST_S:
         return memory
-    if not 0 < step.weight < 100 or window.canary.total + window.stable.total == 0:
+    canary, stable = window.canary.total, window.stable.total
+    if not 0 < step.weight < 100 or canary + stable == 0:
         return memory
     if memory.step != step.step or memory.weight != step.weight:
-        memory = Routing(step=step.step, weight=step.weight)
-    canary, stable = window.canary.total, window.stable.total
+        memory = Routing()
     ratios = [canary * of_canary + stable * of_stable for of_canary, of_stable in _log_ratios(step.weight)]
-    return evolve(
-        memory,
-        log_weights=mixture.grown(memory.log_weights, memory.left * _STARTS, ratios, _LIMIT),
-        left=round(memory.left * (1 - _STARTS), 12),
-        canary=memory.canary + window.canary.total,
-        stable=memory.stable + window.stable.total,
-    )
+    log_weights = mixture.grown(memory.log_weights, memory.left * _STARTS, ratios)
+    if max(log_weights) > _LIMIT:
+        log_weights = tuple([min(value, _LIMIT) for value in log_weights])
+    fields = {
+        "step": step.step,
+        "weight": step.weight,
+        "log_weights": log_weights,
+        "left": rounded(memory.left * (1 - _STARTS), 1e12),
+        "canary": memory.canary + canary,
+        "stable": memory.stable + stable,
+    }
+    return unchecked(Routing, fields)
 
 
 def least_share(weight: int) -> float:

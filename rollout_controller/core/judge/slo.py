@@ -21,25 +21,30 @@ from rollout_controller.api.evidence import (
     SloEvidence,
     Slower,
 )
-from rollout_controller.api.meta import evolve
+from rollout_controller.api.meta import unchecked
 from rollout_controller.core.judge import compared, dispersion, lane, mixture, routing, stable, thresholds, variation
 from rollout_controller.core.judge.compared import Shares
 from rollout_controller.core.judge.facts import Facts
 from rollout_controller.core.judge.pending import joined
-from rollout_controller.core.judge.questions import GRID, PRIORS
+from rollout_controller.core.judge.questions import GRID, PRIORS, Arms
 from rollout_controller.core.judge.stable import Bins
 from rollout_controller.core.judge.step import Place, StepView
 from rollout_controller.core.judge.terms import Asked, SloTerms
 from rollout_controller.core.observation import Window
+from rollout_controller.core.rounding import rounded
 
 _NO_EVIDENCE = (0.0,) * GRID
-_REMEMBERED = tuple(SloEvidence.model_fields)
 _BESIDE_LAST, _LARGEST_FLOOR = 3.0, 0.6
 """With all traffic on the canary, how much worse than stable's last share, while that missed the objective, is harm."""
 
 
 class SloJudge:
-    """A working copy of one SLO's evidence, whose fields are the judge's own; `evidence()` gives it back as a value."""
+    """A working copy of one SLO's evidence, whose fields are the judge's own; `evidence()` gives it back as a value.
+
+    What is no evidence has slots, so that `vars()` is the evidence and nothing else.
+    """
+
+    __slots__ = ("__dict__", "_memory", "_share_over", "terms")
 
     window_end: float | None
     unusable_since: float | None
@@ -82,14 +87,14 @@ class SloJudge:
     def _known(self, asked: Asked) -> QuestionEvidence:
         """The evidence so far; none that is not about the alternatives of now (another version of this program wrote it)."""
         known = self._memory.questions.get(asked.question.name)
+        if known is None:
+            return mixture.SLOW.none_spent()
         size = GRID * len(self.compared) if self._at_edges(asked) else GRID
-        fits = known is not None and len(known.log_weights) in {0, size}
-        return known if known is not None and fits else mixture.SLOW.none_spent()
+        return known if not known.log_weights or len(known.log_weights) == size else mixture.SLOW.none_spent()
 
     def evidence(self) -> SloEvidence:
         """What must be remembered."""
-        mine = vars(self)
-        return evolve(self._memory, **{name: mine[name] for name in _REMEMBERED})
+        return unchecked(SloEvidence, vars(self).copy())
 
     def is_new(self, window: Window) -> bool:
         """Whether nothing of the window was taken in before: late, repeated and overlapping ones are not."""
@@ -100,7 +105,7 @@ class SloJudge:
         if self.pending is None or not _usable(window):
             return None
         same = self.step == step.step and self.entry == step.retreats
-        if where is Place.EARLIER_STEP or (where is Place.THIS_STEP and same):
+        if (same and where is Place.THIS_STEP) or where is Place.EARLIER_STEP:
             return None
         return self._judge_pending(step)
 
@@ -114,32 +119,36 @@ class SloJudge:
             self.unusable_since = window.start if self.unusable_since is None else self.unusable_since
             return None
         self.unusable_since = None
-        seconds = round(window.end - window.start, 3)
+        seconds = rounded(window.end - window.start, 1e3)
         self.stable_bins = stable.remember(self.stable_bins, seconds, window.stable)
         slower = compared.usable(window.slower, window.canary, window.stable)
         if step.retreat and window.stable.total:
             self.last_stable = (*self.last_stable[-1:], window.stable)
-        if where in (Place.BEFORE, Place.AWAY):
-            if where is Place.BEFORE:
-                self.before = dispersion.remember(self.before, window.stable)
+        here = where is Place.THIS_STEP
+        if not here and where is not Place.EARLIER_STEP:
+            self._take_stable(window, where)
             self._remember(seconds, window.stable, slower)
             return None
         self.canary, self.stable = self.canary + window.canary, self.stable + window.stable
-        if where is Place.ACROSS:
-            self._remember(seconds, window.stable, slower)
-            return None
-        self._enter_step(where, step)
-        if where is Place.THIS_STEP and self.terms.hanging:
+        self._enter_step(step, here=here)
+        if here and self.terms.hanging:
             self.routing = routing.remember(self.routing, window, step)
         grace_end = self.grace_end()
         if grace_end is not None and window.start < grace_end:
             self._remember(seconds, window.stable, slower)
             return None
-        if lane.is_open(step) and not alarmed and (where is Place.THIS_STEP or step.left_at is None):
+        if lane.is_open(step) and not alarmed and (here or step.left_at is None):
             self._look(window, seconds, step)
         self.step_canary += window.canary
         self.pending = joined(self.pending, window, seconds, slower)
         return self._judge_pending(step) if self._is_whole(self.pending) else None
+
+    def _take_stable(self, window: Window, where: Place) -> None:
+        """Count a window that says something about stable only."""
+        if where is Place.BEFORE:
+            self.before = dispersion.remember(self.before, window.stable)
+        elif where is Place.ACROSS:
+            self.canary, self.stable = self.canary + window.canary, self.stable + window.stable
 
     def _is_whole(self, pending: PendingWindow) -> bool:
         """Whether it is long enough. Without a request of the canary there is nothing to judge: its time goes to the next."""
@@ -226,15 +235,16 @@ class SloJudge:
             self._share_over = (self.stable_bins, stable.share_over(self.stable_bins, self.terms.objective))
         return self._share_over[1]
 
-    def _enter_step(self, where: Place, step: StepView) -> None:
-        """The step the window belongs to; of an earlier one never seen only the time of the first traffic is known."""
-        if where is Place.EARLIER_STEP and self.step is None:
-            self.step, self.step_started_at = max(step.step - 1, 0), step.first_traffic_at
-        elif where is Place.THIS_STEP and self.step != step.step:
+    def _enter_step(self, step: StepView, *, here: bool) -> None:
+        """The window's step: `here`, this one; of an earlier one never seen only the time of the first traffic is known."""
+        if not here:
+            if self.step is None:
+                self.step, self.step_started_at = max(step.step - 1, 0), step.first_traffic_at
+        elif self.step != step.step:
             self.step, self.step_started_at = step.step, step.step_started_at
             self.step_canary, self.new_step, self.entry = Counts(0, 0), True, step.retreats
             self.fine = False
-        elif where is Place.THIS_STEP and self.entry != step.retreats:
+        elif self.entry != step.retreats:
             self.entry, self.reentered = step.retreats, True  # the same weight again, without new grace
 
     def _judge_pending(self, step: StepView) -> float:
@@ -249,6 +259,7 @@ class SloJudge:
         by_edge = compared.at_edges(pending.canary, pending.stable, pending.slower)
         facts = Facts(pending, by_edge, self.recent, self.minutes, self.effect(step), self.terms.objective)
         guarded, floor = self._common_cause(step)
+        own = facts.own(floor)
         seconds = min(pending.seconds, self.terms.longest)
         if self.terms.ratio is not None and self.terms.kind == "latency" and not self.compared:
             self.compared = compared.choose(self.recent)
@@ -259,7 +270,9 @@ class SloJudge:
                 continue
             if guarded and asked.question.needs_good_stable:
                 cap = 0.0  # good requests still speak for the canary; evidence that only stood still would be kept too long
-            increments = [min(ratio, cap) for ratio in self._ratios(asked, facts, floor)]
+            increments = self._ratios(asked, facts, own)
+            if max(increments) > cap:
+                increments = [min(ratio, cap) for ratio in increments]
             self.questions[asked.question.name] = mixture.grow(
                 before,
                 increments,
@@ -290,10 +303,10 @@ class SloJudge:
             return PRIORS
         return _over_edges(tuple([edge.share for edge in self.compared]))
 
-    def _ratios(self, asked: Asked, facts: Facts, floor: float) -> Sequence[float]:
-        """Log likelihood ratios of all alternatives, edge after edge."""
+    def _ratios(self, asked: Asked, facts: Facts, own: Arms) -> Sequence[float]:
+        """Log likelihood ratios of all alternatives: of what the SLO itself says, or edge after edge."""
         if not self._at_edges(asked):
-            return asked.question.log_likelihoods(facts.own(floor))
+            return asked.question.log_likelihoods(own)
         ratios: list[float] = []
         for edge in self.compared:
             arms = facts.at(edge.edge_ms)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rollout_controller.api.evidence import StableBin
 from rollout_controller.core.observation import Counts
+from rollout_controller.core.rounding import rounded
 
 _BIN_S = 30.0
 _SHORT_S, _LONG_S = 60.0, 300.0
@@ -20,7 +21,7 @@ def remember(bins: Bins, seconds: float, counts: Counts) -> Bins:
         return bins
     if bins and bins[-1].seconds < _BIN_S:
         last = bins[-1]
-        grown = StableBin(round(last.seconds + seconds, 3), last.total + counts.total, last.bad + counts.bad)
+        grown = StableBin(rounded(last.seconds + seconds, 1e3), last.total + counts.total, last.bad + counts.bad)
         return (*bins[:-1], grown)
     return (*_newest(bins, _LONG_S), StableBin(seconds, counts.total, counts.bad))
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from rollout_controller.core.observation import Window
+from rollout_controller.core.rounding import rounded
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ class StepView:
 
     def to_milliseconds(self) -> StepView:
         """The same with whole milliseconds, as status keeps them."""
-        first = None if self.first_traffic_at is None else round(self.first_traffic_at, 3)
-        started = None if self.step_started_at is None else round(self.step_started_at, 3)
-        left = None if self.left_at is None else round(self.left_at, 3)
+        first = None if self.first_traffic_at is None else rounded(self.first_traffic_at, 1e3)
+        started = None if self.step_started_at is None else rounded(self.step_started_at, 1e3)
+        left = None if self.left_at is None else rounded(self.left_at, 1e3)
         if (first, started, left) == (self.first_traffic_at, self.step_started_at, self.left_at):
             return self
         return replace(self, first_traffic_at=first, step_started_at=started, left_at=left)

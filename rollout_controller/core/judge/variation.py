@@ -14,15 +14,16 @@ is not known well, so it is taken for one standard deviation more than was measu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import sqrt
-from operator import add
+from operator import add, mul, sub, truediv
 
 from rollout_controller.api.evidence import Minutes
-from rollout_controller.api.meta import evolve
+from rollout_controller.api.meta import evolve, unchecked
 from rollout_controller.core.judge.compared import OWN
 from rollout_controller.core.judge.dispersion import beyond_chance
 from rollout_controller.core.observation import Counts, Slower
+from rollout_controller.core.rounding import rounded
 
 _ONLY_OWN: tuple[float, ...] = (OWN,)
 MINUTE_S = 60.0
@@ -50,12 +51,19 @@ def remember(minutes: Minutes, seconds: float, stable: Counts, slower: Sequence[
         return minutes
     edges, counts = _ONLY_OWN, tuple(stable)
     if slower:
-        edges = (OWN, *[each.edge_ms for each in slower])
-        counts = (*counts, *[each.stable for each in slower])
+        beside, _, bad = zip(*slower, strict=False)
+        edges, counts = (OWN, *beside), (*counts, *bad)
     if minutes.edges != edges:
         return Minutes(edges=edges, seconds=seconds, now=counts, counts=((),) * len(counts), variation=(0.0,) * len(edges))
     if minutes.seconds < MINUTE_S - _EARLY_S:
-        return evolve(minutes, seconds=round(minutes.seconds + seconds, 3), now=tuple(map(add, minutes.now, counts)))
+        fields = {
+            "edges": edges,
+            "seconds": rounded(minutes.seconds + seconds, 1e3),
+            "now": tuple(map(add, minutes.now, counts)),
+            "counts": minutes.counts,
+            "variation": minutes.variation,
+        }
+        return unchecked(Minutes, fields)
     rows = tuple([(*row[1 - _KEPT :], count) for row, count in zip(minutes.counts, minutes.now, strict=True)])
     return evolve(
         minutes, seconds=seconds, now=counts, counts=rows, variation=tuple([of_ordinary(rows[0], bad) for bad in rows[1:]])
@@ -67,9 +75,10 @@ def of_ordinary(totals: Sequence[int], bads: Sequence[int]) -> float:
     if len(totals) < _FEWEST or _beyond_chance(totals, bads, _WORTH_A_LOOK) == 0:
         return 0.0
     out = len(totals) // _LEFT_OUT
-    share = sum(bads) / sum(totals)
-    too_many = [bad - share * total for total, bad in zip(totals, bads, strict=True)]
-    worst = max(range(len(totals) - out + 1), key=lambda first: sum(too_many[first : first + out]))
+    total, bad = sum(totals), sum(bads)
+    too_many = list(accumulate([b * total - bad * t for t, b in zip(totals, bads, strict=True)], initial=0))  # times all requests
+    stretches = list(map(sub, too_many[out:], too_many))
+    worst = stretches.index(max(stretches))
     left = slice(worst, worst + out)
     totals, bads = _without(totals, left), _without(bads, left)
     varies = _beyond_chance(totals, bads, _SURE)
@@ -92,7 +101,7 @@ def _without(counts: Sequence[int], left_out: slice) -> list[int]:
 
 def _beyond_chance(totals: Sequence[int], bads: Sequence[int], sure: float) -> float:
     """V if it is surely more than 0, and as much as it may well be."""
-    total, squares = sum(totals), sum([bad * bad / of for bad, of in zip(bads, totals, strict=True)])
+    total, squares = sum(totals), sum(map(truediv, map(mul, bads, bads), totals))
     ratio = beyond_chance(len(totals), total, sum(bads), squares, sure=sure)
     doubt = 1 + sqrt(2 / (len(totals) - 1))
     return round((ratio - 1) * doubt * len(totals) / total, 9)

@@ -50,7 +50,7 @@ def verdict_on(
     p_tol = health.tolerable(judge.terms.objective, health.BUDGET[judge.terms.kind], step.next_weight)
     seen = _of_this_step(judge, step)
     suspicious = judge.log_e > _SUSPICIOUS
-    if not suspicious and health.log_health(seen, p_tol, effect) >= -log_beta:
+    if not suspicious and health.proves(seen, p_tol, log_beta=log_beta, design_effect=effect):
         verdict = _numbers(judge, state, VerdictKind.SATISFIED, said=said)
         return verdict if said else evolve(verdict, sentence=sentences.satisfied(verdict, step.next_weight))
     verdict = _numbers(judge, state, VerdictKind.UNDECIDED, said=said)

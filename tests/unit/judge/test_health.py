@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import pytest
 
@@ -42,6 +43,12 @@ def test_a_version_at_the_tolerable_share_is_called_healthy_too_seldom_to_matter
         alive = {bad: c for bad, c in after.items() if health.log_health(Counts(n, bad), p_tol) < -math.log(beta)}
         healthy += sum(after.values()) - sum(alive.values())
     assert 0.005 < healthy <= beta
+
+
+def test_what_is_proven_is_what_the_sum_says() -> None:
+    for n, bad, effect in product(range(0, 600, 7), range(6), (1.0, 1.7)):
+        enough = health.log_health(Counts(n, bad), 0.03, effect) >= -math.log(0.05)
+        assert health.proves(Counts(n, bad), 0.03, log_beta=math.log(0.05), design_effect=effect) == enough
 
 
 @pytest.mark.parametrize("p_tol", [0.015, 0.03, 0.15])

@@ -194,3 +194,21 @@ def test_counts_that_were_written_as_objects_are_read() -> None:
     assert memory.pending is not None
     assert memory.pending.slower == ((50.0, 1, 2),)
     assert (memory.stable_bins, memory.recent) == (((30.0, 3, 1),), ((0.0, 3.0, 1.0),))
+
+
+def test_what_is_made_without_a_check_is_whole() -> None:
+    """Every value of a memory has all the fields of its model and no others: it is what reading it back gives."""
+    spec = PolicySpec.model_validate({**policy().to_raw(), "compareToStable": {"tolerance": "10%"}})
+    slower = (Slower(50.0, 60, 520), Slower(25.0, 200, 1800))
+    before = [w._replace(slower=slower) for w in row([((0, 0), (3600, 18))] * 20, 5, start=-100)]
+    windows = [w._replace(slower=slower) for w in row([((400, 2), (3600, 18))] * 31, 5)]
+    state = play(spec, replace(step(), retreat=True), [*before, *windows], name="latency").state
+    memory = state.slos["latency"]
+    assert memory.compared
+    assert memory.pending
+    assert memory.lane
+    assert memory.routing.log_weights
+    raw = state.model_dump(mode="json", by_alias=True)
+    assert JudgeState.model_validate(raw).model_dump(mode="json", by_alias=True) == raw
+    for made in (memory, memory.pending, memory.lane, memory.routing, *memory.compared, *memory.questions.values()):
+        assert vars(made).keys() == type(made).model_fields.keys()
