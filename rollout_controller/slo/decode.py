@@ -117,18 +117,18 @@ class PodValue(NamedTuple):
 
 
 def pods(rows: Iterable[Row], source: GaugeSource) -> dict[Identity, dict[str, PodValue]]:
-    """Values by identity labels, then by pod."""
-    parts: dict[tuple[Identity, str], dict[str, float]] = {}
+    """Values by identity labels, then by pod, of the answer to an instant query."""
+    labels, label = source.labels, source.pod_label
+    parts: dict[str, dict[tuple[Identity, str], float]] = {"value": {}, "at": {}}
     for row in rows:
         metric = row["metric"]
-        place = (tuple([metric.get(label, "") for label in source.labels]), metric.get(source.pod_label, ""))
-        for _, value in samples(row):
-            parts.setdefault(place, {})[metric.get(WHAT, "")] = value
+        place = (tuple([metric.get(name, "") for name in labels]), metric.get(label, ""))
+        parts.setdefault(metric.get(WHAT, ""), {})[place] = float(row["value"][1])
     found: dict[Identity, dict[str, PodValue]] = {}
-    for (identity, pod), part in parts.items():
-        value, at = part.get("value", math.nan) * source.scale, part.get("at", math.nan)
+    for place, read in parts["value"].items():
+        value, at = read * source.scale, parts["at"].get(place, math.nan)
         if math.isfinite(value) and math.isfinite(at):
-            found.setdefault(identity, {})[pod] = PodValue(value, at)
+            found.setdefault(place[0], {})[place[1]] = PodValue(value, at)
     return found
 
 
@@ -158,8 +158,14 @@ def _by_prefix(by_pod: dict[str, PodValue], workloads: set[str]) -> dict[str, li
     """Pods by all of `workloads` that theirs could be: the name up to each dash, and the whole name."""
     found: dict[str, list[tuple[str, PodValue]]] = {}
     for pod, value in by_pod.items():
-        ends = [index for index, char in enumerate(pod) if char == "-"] + [len(pod)]
-        for end in ends:
-            if pod[:end] in workloads:
-                found.setdefault(pod[:end], []).append((pod, value))
+        for head in _heads(pod):
+            if head in workloads:
+                found.setdefault(head, []).append((pod, value))
     return found
+
+
+@lru_cache(maxsize=10_000)
+def _heads(pod: str) -> tuple[str, ...]:
+    """The name up to each dash, and the whole name."""
+    parts = pod.split("-")
+    return tuple("-".join(parts[:count]) for count in range(1, len(parts) + 1))

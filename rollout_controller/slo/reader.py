@@ -324,9 +324,11 @@ class SliReader:
         return found
 
     def _rings(self, want: Want, question: Question, canary_slot: str) -> tuple[Ring, Ring]:
-        canary = self._tracks[question, want.identities[canary_slot]].ring
-        stable = next(self._tracks[question, i].ring for slot, i in want.identities.items() if slot != canary_slot)
-        return canary, stable
+        canary = stable = want.identities[canary_slot]
+        for slot, identity in want.identities.items():
+            if slot != canary_slot:
+                stable = identity
+        return self._tracks[question, canary].ring, self._tracks[question, stable].ring
 
     def _clock_fault(self, name: str, after: int) -> Unknown | None:
         """Windows count from `after` on: with a clock that was set back nothing counts until that has come again."""

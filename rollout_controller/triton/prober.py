@@ -13,7 +13,7 @@ import structlog
 
 from rollout_controller.api.meta import Key
 from rollout_controller.core.observation import SlotState, Unknown
-from rollout_controller.triton.client import TritonClient
+from rollout_controller.triton.client import ModelVersion, TritonClient
 from rollout_controller.triton.errors import TritonError, TritonRefused, TritonUnreachable
 from rollout_controller.triton.rounds import Pace, Rounds
 from rollout_controller.triton.slots import read_server, read_slot, unread
@@ -46,6 +46,8 @@ class _Slot:
     epoch: int = 0
     """Counts the ended jobs: what a poll read before that is out of date."""
     deaf_until: float = 0.0
+    read: tuple[object, SlotState] | None = None
+    """The newest index, and the state that follows from it: mostly the next index is the same one."""
     gone: bool = False
 
 
@@ -171,9 +173,7 @@ class Prober:
         except TritonError as error:
             self._update(slots, self._unread(error), epochs)
             return False
-        self._update(
-            slots, lambda s: read_server(s.state, ready=ready) if s.model is None else read_slot(s.state, index, s.model), epochs
-        )
+        self._update(slots, lambda s: _read(s, index, ready=ready), epochs)
         return True
 
     def _unread(self, error: TritonError) -> Callable[[_Slot], SlotState]:
@@ -187,7 +187,7 @@ class Prober:
                 if epochs is not None and epochs[id(slot)] != slot.epoch:
                     continue
                 state = self._with_asked(slot, read(slot))
-                if state != slot.state:
+                if state is not slot.state and state != slot.state:
                     slot.state = state
                     changed.append(slot)
         for slot in changed:
@@ -304,3 +304,15 @@ class Prober:
             # Zeros may be no fit input for this model, so an error is an answer: users' requests will judge the version.
             _log.warning("warm-up was answered with an error", rollout=str(slot.key), slot=slot.name, error=error.message)
         return lambda s: replace(s.state, warmed=version if s.state.version == version else None)
+
+
+def _read(slot: _Slot, index: tuple[ModelVersion, ...], *, ready: bool) -> SlotState:
+    """What a poll says of a slot. The same index (the client gives the same one where nothing is new) changes nothing."""
+    if slot.model is None:
+        return read_server(slot.state, ready=ready)
+    if slot.read is not None and slot.read[0] is index and slot.read[1] is slot.state:
+        return slot.state
+    state = read_slot(slot.state, index, slot.model)
+    if state == slot.state:
+        slot.read = (index, slot.state)
+    return state
