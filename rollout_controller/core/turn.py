@@ -64,6 +64,11 @@ class Turn:
         return seen or (known.version if known else None)
 
     @property
+    def look_s(self) -> float:
+        """With traffic on the canary somebody looks at least this often: where very many attempts are under way, half as often."""
+        return min(max(TRAFFIC_LOOK_S, self.evidence_s), 2 * TRAFFIC_LOOK_S)
+
+    @property
     def asks(self) -> bool:
         """CI asks for something that was not taken up yet.
 

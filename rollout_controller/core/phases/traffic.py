@@ -216,7 +216,7 @@ def _go_on(turn: Turn) -> Decision:
         return _out_of_time(turn, step, requests, over, undecided)
     ends = turn.now - lasted + maximum
     next_change = turn.now - lasted + minimum if lasted < minimum else ends
-    look_again = min(turn.now + TRAFFIC_LOOK_S, next_change, ends)
+    look_again = min(turn.now + turn.look_s, next_change, ends)
     if turn.brief and turn.status.reason is not None and turn.status.reason.code == Code.WAITING:
         return Decision(turn.status, turn.status.reason, look_again)
     if over is not None and over.code == Code.DRIFT_REPEATS:
