@@ -126,6 +126,8 @@ class QuestionEvidence(Model):
     """ln M, now."""
     max_log_e: float = 0.0
     """The largest ln M so far."""
+    burst: tuple[float, ...] = ()
+    """Of ln W, what alternatives gained in a burst that they do not explain; it is theirs while the burst lasts. Empty: none."""
 
 
 class Routing(Model):

@@ -65,7 +65,7 @@ class Turn:
 
     @property
     def look_s(self) -> float:
-        """With traffic on the canary somebody looks at least this often: where very many attempts are under way, half as often."""
+        """With traffic on the canary somebody looks at least this often; half as often where very many attempts are under way."""
         return min(max(TRAFFIC_LOOK_S, self.evidence_s), 2 * TRAFFIC_LOOK_S)
 
     @property

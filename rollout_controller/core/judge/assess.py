@@ -89,6 +89,21 @@ def assess(
     return Assessment(after, verdicts, blamed, harm.at if harm is not None and blamed is not None else None)
 
 
+def suspects(policy: PolicySpec, state: JudgeState | None, chance: float) -> frozenset[str]:
+    """The SLOs whose evidence, as it is now, comes from a version that meets them with this chance at most.
+
+    Not as it once was: what speaks for the version since then counts, too.
+    """
+    least, known = -log(chance), state.slos if state is not None else {}
+    found = set()
+    for terms in terms_of(policy):
+        questions = known[terms.name].questions if terms.name in known else {}
+        mine = [each.log_weight + questions[name].log_e for each in terms.asked if (name := each.question.name) in questions]
+        if max(mine, default=0.0) >= least:
+            found.add(terms.name)
+    return frozenset(found)
+
+
 class LaneWatch:
     """A working copy of the lane's memory, looked at after every window."""
 

@@ -50,4 +50,4 @@ class Facts(NamedTuple):
             minutes = min(self.pending.seconds / MINUTE_S, 1.0)
             of_canary = max(of_canary, variation.effect(varies, canary.total / minutes))
             of_stable = max(of_stable, variation.effect(varies, stable.total / minutes))
-        return Arms(canary, stable, share, of_canary, of_stable, floor)
+        return Arms(canary, stable, share, of_canary, of_stable, floor, self.effect)

@@ -71,13 +71,30 @@ def spread_mass(evidence: QuestionEvidence, seconds: float, planned_s: float, ma
 
 
 def grow(
-    evidence: QuestionEvidence, increments: Sequence[float], priors: Sequence[float], *, start: float, spread: float
+    evidence: QuestionEvidence,
+    increments: Sequence[float],
+    priors: Sequence[float],
+    *,
+    start: float,
+    spread: float,
+    unexplained: Sequence[bool] = (),
 ) -> QuestionEvidence:
     """Take in one window: `increments` are its log likelihood ratios, one for each alternative, `priors` their shares of the bet.
 
-    `start` and `spread`: the mass that starts with it.
+    `start` and `spread`: the mass that starts with it. `unexplained`: for which alternatives the window is a burst (empty: for
+    none). What they gain by it they lose with the first window that is none: less evidence is always valid.
     """
-    weights = grown(evidence.log_weights, start + spread, increments)
+    before, burst = evidence.log_weights, evidence.burst
+    if burst:
+        lasts = unexplained or (False,) * len(burst)
+        before = tuple([weight if more else weight - gain for weight, gain, more in zip(before, burst, lasts, strict=True)])
+    if unexplained:
+        held = burst or (0.0,) * len(increments)
+        gains = zip(held, increments, unexplained, strict=True)
+        burst = tuple([rounded(gain + max(more, 0.0), _UNIT) if is_burst else 0.0 for gain, more, is_burst in gains])
+    else:
+        burst = ()
+    weights = grown(before, start + spread, increments)
     start_left, spread_left = _less(evidence.start_left, start), _less(evidence.spread_left, spread)
     log_e = _log_mean(weights, priors, start_left + spread_left)
     fields = {
@@ -86,6 +103,7 @@ def grow(
         "spread_left": spread_left,
         "log_e": log_e,
         "max_log_e": max(evidence.max_log_e, log_e),
+        "burst": burst,
     }
     return unchecked(QuestionEvidence, fields)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import exp, log, log1p, sqrt
+from math import exp, inf, log, log1p, sqrt
 from typing import NamedTuple, Protocol
 
 from rollout_controller.core.observation import Counts
@@ -42,6 +42,8 @@ class Arms(NamedTuple):
     """D of stable's."""
     floor: float = 0.0
     """The canary may be this bad, whatever the objective."""
+    together: float = 1.0
+    """So many requests are bad together in batches: D without what varies from minute to minute."""
 
 
 class Question(Protocol):
@@ -60,6 +62,9 @@ class Question(Protocol):
 
         The exponentials must be at most 1 in the mean wherever the null hypothesis is true.
         """
+
+    def unexplained(self, arms: Arms) -> int:
+        """For how many of the alternatives, the smallest ones, the canary has more bad requests than they explain: a burst."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,9 @@ class AbsoluteQuestion:
             ratios.append((counted * of_bad + (total - counted) * of_good) / effect)
         return ratios
 
+    def unexplained(self, arms: Arms) -> int:
+        return _explaining_less(arms, alternatives(max(self.objective, arms.floor)))
+
 
 @dataclass(frozen=True)
 class RelativeQuestion:
@@ -100,7 +108,7 @@ class RelativeQuestion:
     needs_good_stable: bool = False
 
     def log_likelihoods(self, arms: Arms) -> Sequence[float]:
-        (n_c, bad), (n_s, bad_s), share, effect, stable_effect, _ = arms
+        (n_c, bad), (n_s, bad_s), share, effect, stable_effect, _, _ = arms
         base = self.ratio * share + self.margin
         if n_c == 0 or n_s == 0 or base >= _TOO_BAD:
             return _NOTHING
@@ -112,6 +120,11 @@ class RelativeQuestion:
             of_canary = bad_c * log1p(over / p_c) + (n_c - bad_c) * log1p(-over / (1 - p_c))
             found.append(of_canary / effect + of_bad_s * log1p(-under) + of_good_s * log1p(under * odds_s))
         return found
+
+    def unexplained(self, arms: Arms) -> int:
+        base = self.ratio * arms.share + self.margin
+        odds = base / (1 - base) if base < _TOO_BAD else inf
+        return _explaining_less(arms, [theta * odds / (1 + theta * odds) for theta in THETAS]) if odds < inf else 0
 
     def _nearest(self, known: float, base: float, share: float) -> list[tuple[float, float, float, float]]:
         """By alternative q_c: p_c, 1 - q_s / p_s and the odds of p_s, with p about the nearest point to (q_c, share).
@@ -155,6 +168,13 @@ def _plausible(total: int, p1: float, effect: float) -> float:
     Fewer bad requests never give more evidence, so the promise holds.
     """
     return total * p1 + _SPREAD * sqrt(total * p1 * effect) + _FEW * effect
+
+
+def _explaining_less(arms: Arms, shares: Sequence[float]) -> int:
+    total, bad = arms.canary
+    if bad <= total * shares[0]:
+        return 0
+    return sum([bad > _plausible(total, share, arms.together) for share in shares])
 
 
 def _rising(smallest: float, largest: float) -> tuple[float, ...]:

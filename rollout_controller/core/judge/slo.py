@@ -279,6 +279,7 @@ class SloJudge:
                 priors,
                 start=mixture.start_mass(before, new_step=self.new_step, steps=self.terms.step_count, reentered=self.reentered),
                 spread=mixture.spread_mass(before, pending.seconds, step.planned_s),
+                unexplained=self._unexplained(asked, facts, own),
             )
         self.new_step = self.reentered = False
         self.compared = compared.counted(self.compared, by_edge)
@@ -312,6 +313,16 @@ class SloJudge:
             arms = facts.at(edge.edge_ms)
             ratios += _NO_EVIDENCE if arms is None else asked.question.log_likelihoods(arms)
         return ratios
+
+    def _unexplained(self, asked: Asked, facts: Facts, own: Arms) -> Sequence[bool]:
+        """For which alternatives the window is a burst; empty: for none."""
+        counts = [0]
+        if not self._at_edges(asked):
+            counts = [asked.question.unexplained(own)]
+        else:
+            at_edges = [facts.at(edge.edge_ms) for edge in self.compared]
+            counts = [0 if arms is None else asked.question.unexplained(arms) for arms in at_edges]
+        return [number < count for count in counts for number in range(GRID)] if any(counts) else ()
 
 
 @lru_cache(maxsize=64)

@@ -11,7 +11,7 @@ from rollout_controller.core import fights
 from rollout_controller.core.explain import phase as explain
 from rollout_controller.core.explain.codes import Code
 from rollout_controller.core.guards import read_guards, tripped
-from rollout_controller.core.judge import StepView, assess
+from rollout_controller.core.judge import StepView, assess, suspects
 from rollout_controller.core.observation import RouteState, SlotState
 from rollout_controller.core.phases import retreat
 from rollout_controller.core.phases.endings import adopted_request, at, echoed, interrupted, leave, new_command, refused
@@ -278,7 +278,8 @@ def _against(turn: Turn, step: Step, requests: int, over: Reason | None, undecid
     needed = turn.policy.min_requests(step)
     if requests < needed:
         return explain.too_few_requests(requests, needed, held(turn))
-    suspect = next((v for v in turn.status.verdicts if v.false_alarm <= SUSPECT), None)
+    suspected = suspects(turn.policy, turn.status.judge, SUSPECT)
+    suspect = next((v for v in turn.status.verdicts if v.slo in suspected), None)
     return explain.reason(Code.SIGNS_OF_HARM, f"holding: {suspect.sentence}") if suspect is not None else None
 
 
