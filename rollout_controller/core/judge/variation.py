@@ -7,8 +7,9 @@ windows of seconds look alike. Where minutes that follow each other look alike, 
 that many times larger.
 
 The worst stretch of a quarter of the minutes is left out: what happened once is an incident, and must not make the judge blind.
-What happened twice is how the service is: pods that die every few minutes do so under the next version, too. Of a few minutes v
-is not known well, so it is taken for one standard deviation more than was measured.
+What happened twice is how the service is: rates that go up and down do so under the next version, too. Minutes that stand out
+count as four times the usual share. Of a few minutes v is not known well, so it is taken for one standard deviation more than
+was measured.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ _KEPT = 20
 _FEWEST = 6
 _LEFT_OUT = 4
 """One in so many."""
+_STANDS_OUT = 4.0
+"""Times the usual share: what is more than that are pods that died, say. Such bursts are told from harm by how long they last
+(mixture.grow); as a variance they made the judge blind: with hiccups of stable's four pods each 10 minutes, half of all versions
+that failed 10 % of their requests came through in between."""
 _MOST_ALIKE = 2 / 3
 """Correlation of one minute and the next: five minutes tell as much as one. More is not to be seen in twenty."""
 _SURE = 4.0
@@ -74,6 +79,7 @@ def of_ordinary(totals: Sequence[int], bads: Sequence[int]) -> float:
     """V of the minutes without their worst stretch; 0 where nothing, or nothing for sure, says that it is more."""
     if len(totals) < _FEWEST or _beyond_chance(totals, bads, _WORTH_A_LOOK) == 0:
         return 0.0
+    bads = _without_bursts(totals, bads)
     out = len(totals) // _LEFT_OUT
     total, bad = sum(totals), sum(bads)
     too_many = list(accumulate([b * total - bad * t for t, b in zip(totals, bads, strict=True)], initial=0))  # times all requests
@@ -83,6 +89,14 @@ def of_ordinary(totals: Sequence[int], bads: Sequence[int]) -> float:
     totals, bads = _without(totals, left), _without(bads, left)
     varies = _beyond_chance(totals, bads, _SURE)
     return round(varies * _minutes_alike(totals, bads), 9) if varies else 0.0
+
+
+def _without_bursts(totals: Sequence[int], bads: Sequence[int]) -> list[int]:
+    """Bad requests up to what is plausible where the share is four times that of the better half of the minutes."""
+    better = sorted(range(len(totals)), key=lambda i: bads[i] / totals[i])[: len(totals) // 2]
+    usual = sum([bads[i] for i in better]) / sum([totals[i] for i in better])
+    means = [usual * total for total in totals]
+    return [min(bad, round(_STANDS_OUT * mean + 3 * sqrt(mean) + 2)) for bad, mean in zip(bads, means, strict=True)]
 
 
 def _minutes_alike(totals: Sequence[int], bads: Sequence[int]) -> float:
