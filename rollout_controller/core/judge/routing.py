@@ -1,7 +1,7 @@
 """A canary that hangs completes nothing and so is never counted: its share of completed requests is compared with its weight.
 
-H0: each completed request is the canary's with probability at least 0.7 of its weight. Three smaller shares are bet on, from any
-window of the step on; W <- min((W + pi) exp(l), limit), and too few are completed while the mean of W is 100 or more.
+H0: the canary completes at least 0.7 of its requests and stable all, so that with a weight w (0 to 1) a completed request is the
+canary's with probability at least 0.7 w / (1 - 0.3 w). Three smaller parts are bet on, from any window of the step on; W <- min((W + pi) exp(l), limit), and too few are completed while the mean of W is 100 or more.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ CODE = "routing-or-hanging"
 FIRST_S = 10.0
 """After a change of weight: so long are requests of before still on their way."""
 _AT_LEAST = 0.7
-_SHARES = (0.5, 0.2, 0.02)
+_PARTS = (0.5, 0.2, 0.02)
+"""Of its requests."""
 _STARTS = 0.02
 """Of the bet that is left, what starts with each window."""
 _THRESHOLD, _LIMIT = log(100), log(10_000)
@@ -54,14 +55,19 @@ def remember(memory: Routing, window: Window, step: StepView) -> Routing:
 
 def least_share(weight: int) -> float:
     """The canary's share of the completed requests of a window that says nothing against it; 0 where shares say nothing."""
-    return _AT_LEAST * weight / 100 if 0 < weight < 100 else 0.0
+    return _share(_AT_LEAST, weight) if 0 < weight < 100 else 0.0
+
+
+def _share(completed: float, weight: int) -> float:
+    """Of the completed requests, while the canary completes this part of its own, and stable all."""
+    return completed * weight / (100 - (1 - completed) * weight)
 
 
 @lru_cache(maxsize=101)
 def _log_ratios(weight: int) -> tuple[tuple[float, float], ...]:
     """By share that is bet on: what a request of the canary and one of stable say."""
     least = least_share(weight)
-    shares = [part * weight / 100 for part in _SHARES]
+    shares = [_share(part, weight) for part in _PARTS]
     return tuple((log(share / least), log1p(-share) - log1p(-least)) for share in shares)
 
 
@@ -77,4 +83,4 @@ def problem(memory: Routing, step: StepView) -> Unknown | None:
 
 
 def _mean(memory: Routing) -> float:
-    return sum([exp(value) for value in memory.log_weights]) / len(_SHARES) + memory.left
+    return sum([exp(value) for value in memory.log_weights]) / len(_PARTS) + memory.left

@@ -23,6 +23,13 @@ def test_about_its_share_or_more_is_fine(canary: int, stable: int) -> None:
     assert share_of(canary, stable) is None
 
 
+@pytest.mark.parametrize(("index", "weight"), [(0, 10), (1, 25), (2, 50)])
+def test_half_of_its_requests_is_too_few_at_every_weight(index: int, weight: int) -> None:
+    """At 50 % a canary that hangs on half of its requests still has a third of the completed ones."""
+    rows = row([((weight * 5, 0), ((100 - weight) * 10, 0))] * 20, 10)
+    assert play(policy(), step(index), rows).verdicts[0].unknown == "routing-or-hanging"
+
+
 def test_where_stable_gets_requests_by_other_ways_shares_say_nothing() -> None:
     ignoring = policy(hanging="Ignore")
     result = play(ignoring, step(), row([((40, 0), (900, 0))] * 20, 10))
@@ -49,12 +56,12 @@ def test_the_first_seconds_of_a_weight_do_not_count() -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("per_window", [3, 30, 300])
 def test_chance_alone_seldom_looks_like_it(per_window: int) -> None:
-    """At 0.7 of the weight, an hour of windows: 1 % at most."""
+    """With 0.7 of its requests completed, an hour of windows: 1 % at most."""
     rng, wrong = random.Random(0), 0
     for _ in range(40):
         counts = []
         for _ in range(60):
-            canary = draw(rng, per_window, 0.07)
+            canary = draw(rng, per_window, 0.7 * 0.1 / (1 - 0.3 * 0.1))
             counts.append(((canary, 0), (per_window - canary, 0)))
         wrong += play(policy(slos=["errors"]), step(), row(counts, 10)).verdicts[0].unknown is not None
     assert wrong <= 1
