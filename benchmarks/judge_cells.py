@@ -212,6 +212,16 @@ HELD_OUT: tuple[tuple[str, dict[str, Any], float], ...] = (
         {"rps": 30, "gaps": {"length": "40s", "every": "5m", "what": "unscraped"}, **pods("20s", "10m")},
         0.01,
     ),
+    ("2 pods dead 10 s every 3 min, 50 rps", {"rps": 50, **pods("10s", "3m", pods=2, stablePods=2)}, 0.01),
+    ("5 pods dead 25 s every 12 min, 500 rps", {"rps": 500, **pods("25s", "12m", pods=5, stablePods=5)}, 0.01),
+    ("10 pods dead 50 s every 30 min, 5,000 rps", {"rps": 5000, **pods("50s", "30m", pods=10, stablePods=10)}, 0.01),
+    ("3 pods slow 3 times for 30 s every 7 min, 300 rps", {"rps": 300, **pods("30s", "7m", pods=3, what="slow", slower=3)}, 0.01),
+    ("errors at 0.95 %, p95 99 ms, 50,000 rps", {"rps": 50_000, "errors": "0.95%", "p95": "99ms"}, 0.01),
+    ("sigma 1, p95 95 ms, 100 rps", {"rps": 100, "sigma": 1.0, "p95": "95ms"}, 0.01),
+    ("own flicker of 30 % each 2 min, 500 rps", {"rps": 500, "flicker": {"spread": 0.3, "every": "2m"}}, 0.01),
+    ("own flicker of 50 % each 5 min, 200 rps", {"rps": 200, "flicker": {"spread": 0.5, "every": "5m"}}, 1.0),
+    ("batches of 64, none told, 200 rps", {"rps": 200, "batch": 64}, 0.01),
+    ("scraped once a minute, pods dead 20 s every 10 min, 50 rps", {"rps": 50, "scrape": "60s", **pods("20s", "10m")}, 0.01),
     (
         "all of it: batches, drift, hiccups, incident, 60 rps",
         {
@@ -244,6 +254,30 @@ HELD_OUT_HARMS: tuple[tuple[str, dict[str, Any], dict[str, Any], str], ...] = (
         {"rps": 100, "flicker": {"spread": 0.5, "every": "30s", "shared": True}},
         "slow",
     ),
+    ("errors 0.5 -> 1.5 %, 200 rps", {"errors": "1.5%"}, {"rps": 200}, "errors"),
+    ("errors 0.5 -> 0.9 %, within the objective, 2,000 rps", {"errors": "0.9%"}, {"rps": 2000}, "errors"),
+    ("errors 0.5 -> 5 % in batches of 12, 50 rps", {"errors": "5%"}, {"rps": 50, "batch": 12}, "errors"),
+    ("errors 0.5 -> 5 % from 25 % on, 50 rps", {"errors": "5%", "fromWeight": "25%"}, {"rps": 50}, "errors"),
+    ("p95 80 -> 300 ms, 3 rps", {"p95": "300ms"}, {"rps": 3}, "slow"),
+    (
+        "errors 0.5 -> 10 % beside 3 pods dead 20 s every 10 min, 100 rps",
+        {"errors": "10%"},
+        {"rps": 100, **pods("20s", "10m", pods=3)},
+        "errors",
+    ),
+    (
+        "errors 0.5 -> 3 % beside 3 pods dead 30 s every 15 min, 200 rps",
+        {"errors": "3%"},
+        {"rps": 200, **pods("30s", "15m", pods=3, stablePods=3)},
+        "errors",
+    ),
+    (
+        "errors 0.5 -> 10 % two minutes after a shared incident, 50 rps",
+        {"errors": "10%", "after": "4m"},
+        {"rps": 50, "incidents": [{"at": "1m", "length": "2m", "errors": "20%"}]},
+        "errors",
+    ),
+    ("half of the requests hang, 50 rps", {"hang": "50%"}, {"rps": 50}, "errors"),
 )
 
 
