@@ -1,7 +1,8 @@
 """A canary that hangs completes nothing and so is never counted: its share of completed requests is compared with its weight.
 
 H0: the canary completes at least 0.7 of its requests and stable all, so that with a weight w (0 to 1) a completed request is the
-canary's with probability at least 0.7 w / (1 - 0.3 w). Three smaller parts are bet on, from any window of the step on; W <- min((W + pi) exp(l), limit), and too few are completed while the mean of W is 100 or more.
+canary's with probability at least 0.7 w / (1 - 0.3 w). Three smaller parts are bet on, from any window of the step on;
+W <- min((W + pi) exp(l), limit), and too few are completed while the mean of W is 100 or more.
 """
 
 from __future__ import annotations

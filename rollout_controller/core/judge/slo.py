@@ -26,7 +26,7 @@ from rollout_controller.core.judge import compared, dispersion, lane, mixture, r
 from rollout_controller.core.judge.compared import Shares
 from rollout_controller.core.judge.facts import Facts
 from rollout_controller.core.judge.pending import joined
-from rollout_controller.core.judge.questions import GRID, PRIORS, Arms
+from rollout_controller.core.judge.questions import GRID, PRIORS, Arms, Question
 from rollout_controller.core.judge.stable import Bins
 from rollout_controller.core.judge.step import Place, StepView
 from rollout_controller.core.judge.terms import Asked, SloTerms
@@ -90,7 +90,8 @@ class SloJudge:
         if known is None:
             return mixture.SLOW.none_spent()
         size = GRID * len(self.compared) if self._at_edges(asked) else GRID
-        return known if not known.log_weights or len(known.log_weights) == size else mixture.SLOW.none_spent()
+        fits = not known.log_weights or len(known.log_weights) == size
+        return known if fits and len(known.burst) in {0, size} else mixture.SLOW.none_spent()
 
     def evidence(self) -> SloEvidence:
         """What must be remembered."""
@@ -270,7 +271,8 @@ class SloJudge:
                 continue
             if guarded and asked.question.needs_good_stable:
                 cap = 0.0  # good requests still speak for the canary; evidence that only stood still would be kept too long
-            increments = self._ratios(asked, facts, own)
+            arms = self._arms(asked, facts, own)
+            increments = _ratios(asked.question, arms)
             if max(increments) > cap:
                 increments = [min(ratio, cap) for ratio in increments]
             self.questions[asked.question.name] = mixture.grow(
@@ -279,7 +281,7 @@ class SloJudge:
                 priors,
                 start=mixture.start_mass(before, new_step=self.new_step, steps=self.terms.step_count, reentered=self.reentered),
                 spread=mixture.spread_mass(before, pending.seconds, step.planned_s),
-                unexplained=self._unexplained(asked, facts, own),
+                unexplained=_unexplained(asked.question, arms),
             )
         self.new_step = self.reentered = False
         self.compared = compared.counted(self.compared, by_edge)
@@ -304,25 +306,23 @@ class SloJudge:
             return PRIORS
         return _over_edges(tuple([edge.share for edge in self.compared]))
 
-    def _ratios(self, asked: Asked, facts: Facts, own: Arms) -> Sequence[float]:
-        """Log likelihood ratios of all alternatives: of what the SLO itself says, or edge after edge."""
-        if not self._at_edges(asked):
-            return asked.question.log_likelihoods(own)
-        ratios: list[float] = []
-        for edge in self.compared:
-            arms = facts.at(edge.edge_ms)
-            ratios += _NO_EVIDENCE if arms is None else asked.question.log_likelihoods(arms)
-        return ratios
+    def _arms(self, asked: Asked, facts: Facts, own: Arms) -> Sequence[Arms | None]:
+        """What the question is asked about: what the SLO itself says, or each edge that is compared."""
+        return [facts.at(edge.edge_ms) for edge in self.compared] if self._at_edges(asked) else [own]
 
-    def _unexplained(self, asked: Asked, facts: Facts, own: Arms) -> Sequence[bool]:
-        """For which alternatives the window is a burst; empty: for none."""
-        counts = [0]
-        if not self._at_edges(asked):
-            counts = [asked.question.unexplained(own)]
-        else:
-            at_edges = [facts.at(edge.edge_ms) for edge in self.compared]
-            counts = [0 if arms is None else asked.question.unexplained(arms) for arms in at_edges]
-        return [number < count for count in counts for number in range(GRID)] if any(counts) else ()
+
+def _ratios(question: Question, each: Sequence[Arms | None]) -> Sequence[float]:
+    """Log likelihood ratios of all alternatives, edge after edge."""
+    ratios: list[float] = []
+    for arms in each:
+        ratios += _NO_EVIDENCE if arms is None else question.log_likelihoods(arms)
+    return ratios
+
+
+def _unexplained(question: Question, each: Sequence[Arms | None]) -> Sequence[bool]:
+    """For which alternatives the window is a burst, edge after edge; empty: for none."""
+    counts = [0 if arms is None else question.unexplained(arms) for arms in each]
+    return [number < count for count in counts for number in range(GRID)] if any(counts) else ()
 
 
 @lru_cache(maxsize=64)
