@@ -19,7 +19,10 @@ from rollout_controller.core.phases.resting import rest
 from rollout_controller.core.phases.retreated import wait
 from rollout_controller.core.phases.traffic import hold, progress
 from rollout_controller.core.plan import Plan
-from rollout_controller.core.turn import Decision, Turn, finish, refresh_due
+from rollout_controller.core.turn import Decision, Turn, finish, refresh_due, refresh_s
+
+LEAST_LOOK_S = 0.1
+"""Where nothing but a write of the evidence is due, there is no hurry."""
 
 HANDLERS: dict[Phase, Callable[[Turn], Decision]] = {
     Phase.IDLE: rest,
@@ -84,7 +87,11 @@ def _plan(turn: Turn) -> Plan:
     decision = unfit(begun) or HANDLERS[begun.status.phase](begun)
     plan = finish(turn, sized(begun, after(begun, decision)))
     quiet = calm(turn, plan.status)
-    return plan if quiet is None else replace(plan, calm=quiet)
+    if quiet is None:
+        return plan
+    written_at = plan.status.judge_written_at
+    due = turn.now if written_at is None else written_at + refresh_s(turn)
+    return replace(plan, calm=quiet, look_again=min(plan.look_again, max(due, turn.now + LEAST_LOOK_S)))
 
 
 def _refused(rollout: TritonRollout, policy: RolloutPolicy | Unknown) -> Reason | None:

@@ -260,8 +260,8 @@ def _differs(status: RolloutStatus, turn: Turn) -> bool:
     return now != headline(turn.status) or (stored is not turn.status and now != headline(stored))
 
 
-def _refresh_s(turn: Turn) -> float:
-    """Who watches a step of four seconds wants to see it happen; who watches one of minutes wants few writes."""
+def refresh_s(turn: Turn) -> float:
+    """How often the evidence is written: who watches a step of four seconds wants to see it happen, of minutes few writes."""
     wanted = REFRESH_S if turn.policy is None else min(max(turn.policy.hold.min / 2, 1.0), REFRESH_S)
     return max(wanted, turn.evidence_s)
 
@@ -269,7 +269,7 @@ def _refresh_s(turn: Turn) -> float:
 def refresh_due(turn: Turn, status: RolloutStatus) -> bool:
     """Whether the evidence of an attempt is to be written again, whatever else there is."""
     ago = turn.now - (status.judge_written_at or 0.0)
-    return status.phase not in RESTING and not 0 <= ago < _refresh_s(turn)  # less than 0: the clock was set back
+    return status.phase not in RESTING and not 0 <= ago < refresh_s(turn)  # less than 0: the clock was set back
 
 
 def finish(turn: Turn, decision: Decision) -> Plan:
@@ -299,7 +299,7 @@ def finish(turn: Turn, decision: Decision) -> Plan:
     )
     write = refresh_due(turn, status) or _differs(status, turn)
     if write:
-        check = turn.now + _refresh_s(turn) if status.phase not in RESTING else None
+        check = turn.now + refresh_s(turn) if status.phase not in RESTING else None
         status = evolve(status, judge_written_at=turn.now, next_check_at=check)
     moves = (decision.move,) if decision.move else ()
     writes = (WriteStatus(),) if write else ()

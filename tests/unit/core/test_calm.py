@@ -9,6 +9,7 @@ import pytest
 
 from rollout_controller.core.calm import Calm, Quiet
 from rollout_controller.core.observation import Counts, GaugeReading, SliReading, Unknown, Window
+from rollout_controller.core.plan import Plan
 from rollout_controller.replay import attempt
 from rollout_controller.replay.attempt import Play, Result
 from tests.unit.replay.plays import a_play
@@ -102,3 +103,24 @@ def test_who_looks_at_every_window_at_once_decides_the_same_at_the_same_moment(n
         waited += calm.waited
         assert found[-1] == Eager(PLAYS[name], Random(seed)).run()
     assert waited >= 5
+
+
+class Watched(attempt._Attempt):
+    """One that keeps its plans."""
+
+    def _perform(self, plan: Plan, now: float) -> bool:
+        self.plans = [*getattr(self, "plans", []), (now, plan)]
+        return super()._perform(plan, now)
+
+
+@pytest.mark.parametrize("hold_s", [20, 120])
+def test_calm_does_not_keep_the_status_from_being_written_in_time(hold_s: int) -> None:
+    """Who watches a step of twenty seconds sees it every ten."""
+    rules = {"hold": {"min": f"{hold_s}s", "minRequests": 0}, "undecided": {"after": f"{2 * hold_s}s"}}
+    watched = Watched(a_play({}, rules, scrape="5s", rps=200), Random("1"))
+    watched.run()
+    calm = [(now, plan) for now, plan in watched.plans if plan.calm is not None]
+    assert calm
+    for now, plan in calm:
+        assert plan.status.judge_written_at is not None
+        assert now < plan.look_again <= plan.status.judge_written_at + min(hold_s / 2, 30.0) + 0.1
