@@ -8,7 +8,7 @@ that many times larger.
 
 The worst stretch of a quarter of the minutes is left out: what happened once is an incident, and must not make the judge blind.
 What happened twice is how the service is: rates that go up and down do so under the next version, too. Minutes that stand out
-count as four times the usual share. Of a few minutes v is not known well, so it is taken for one standard deviation more than
+count as ten times the usual share. Of a few minutes v is not known well, so it is taken for one standard deviation more than
 was measured.
 """
 
@@ -35,10 +35,10 @@ _KEPT = 20
 _FEWEST = 6
 _LEFT_OUT = 4
 """One in so many."""
-_STANDS_OUT = 4.0
+_STANDS_OUT = 10.0
 """Times the usual share: what is more than that are pods that died, say. Such bursts are told from harm by how long they last
-(mixture.grow); as a variance they made the judge blind: with hiccups of stable's four pods each 10 minutes, half of all versions
-that failed 10 % of their requests came through in between."""
+(mixture.grow); as a variance they make the judge blind to what happens in between. With less (four times) hiccups of many pods
+that follow each other would be harm."""
 _MOST_ALIKE = 2 / 3
 """Correlation of one minute and the next: five minutes tell as much as one. More is not to be seen in twenty."""
 _SURE = 4.0
@@ -92,7 +92,7 @@ def of_ordinary(totals: Sequence[int], bads: Sequence[int]) -> float:
 
 
 def _without_bursts(totals: Sequence[int], bads: Sequence[int]) -> list[int]:
-    """Bad requests up to what is plausible where the share is four times that of the better half of the minutes."""
+    """Bad requests up to what is plausible where the share is ten times that of the better half of the minutes."""
     better = sorted(range(len(totals)), key=lambda i: bads[i] / totals[i])[: len(totals) // 2]
     usual = sum([bads[i] for i in better]) / sum([totals[i] for i in better])
     means = [usual * total for total in totals]
