@@ -63,10 +63,12 @@ def stable_over(value: float | None, limit: float) -> bool:
 
 def tripped(policy: PolicySpec, readings: tuple[GuardReading, ...], seen: Observation) -> GuardReading | None:
     """The first guard that was over its limit for the whole of its `for`, says Rollback, and has a stable that is not."""
-    for guard, reading in zip(policy.guards, readings, strict=True):
-        gauge = seen.gauges.get(guard.name)
+    known = {reading.guard: reading for reading in readings}  # none before the canary had traffic
+    for guard in policy.guards:
+        reading, gauge = known.get(guard.name), seen.gauges.get(guard.name)
         if (
-            reading.over_since is not None
+            reading is not None
+            and reading.over_since is not None
             and isinstance(gauge, GaugeReading)
             and gauge.at - reading.over_since >= guard.for_
             and guard.then == "Rollback"
