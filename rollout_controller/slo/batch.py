@@ -111,8 +111,14 @@ class Batch:
         try:
             work()
         except _FaultError as fault:
-            told = f"{fault.problem.sentence} (source {batch.source.name}, {batch.kind}, {len(batch.identities)} slots)"
-            fetched.problem = fetched.problem or Unknown(fault.problem.code, told)
+            problem = fault.problem
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            # A row of another shape (a native histogram, null for a number): one odd sample must not end the process.
+            problem = Unknown("server-error", f"Prometheus answered with samples that cannot be read ({error!r:.80})")
+        else:
+            return
+        told = f"{problem.sentence} (source {batch.source.name}, {batch.kind}, {len(batch.identities)} slots)"
+        fetched.problem = fetched.problem or Unknown(problem.code, told)
 
     def _counts(self, batch: CountBatch, chunk: list[Identity], fetched: Fetched, deadline: float) -> None:
         wanted = frozenset(chunk)

@@ -126,6 +126,20 @@ def test_each_window_is_asked_once_after_its_lag_for_all_rollouts_together(wire:
         ),
         ((200, {}, '{"status":"success","warnings":["store down"],"data":{}}'), "partial", '"store down"'),
         ((200, {}, "<html>"), "server-error", "no JSON"),
+        (
+            (
+                200,
+                {},
+                '{"status":"success","data":{"resultType":"vector","result":[{"metric":{"envoy_cluster_name":"g"},"histogram":[1,{}]}]}}',
+            ),
+            "server-error",
+            "samples that cannot be read",
+        ),
+        (
+            (200, {}, '{"status":"success","data":{"resultType":"vector","result":[{}]}}'),
+            "server-error",
+            "samples that cannot be read",
+        ),
         (requests.ConnectTimeout(), "no-answer", "did not answer within 5 s"),
     ],
 )
