@@ -190,6 +190,8 @@ class Attempt(Model):
     """In Paused: since when."""
     resume_to: Literal["step", "next"] = "step"
     """In Paused: whether the step is done, so that a resume goes on to the next."""
+    step_pause: bool = False
+    """In Paused: it is the step's own pause with a duration, which goes on when it ends."""
     lost_since: Instant | None = None
     """Since when the canary's slot says that it does not run the version."""
     stuck_since: Instant | None = None

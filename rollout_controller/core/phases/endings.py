@@ -12,6 +12,8 @@ from rollout_controller.core.states import Event
 from rollout_controller.core.turn import Decision, Turn
 
 KEPT_ATTEMPTS = 10
+TAKEN_BACK = ("RolledBack", "Aborted", "Superseded")
+"""Attempts that end so were seen without traffic. One that failed may have some yet: nobody could move it."""
 
 
 def leave(turn: Turn, ending: Outcome, reason: Reason) -> Decision:
@@ -42,7 +44,7 @@ def record(turn: Turn, status: RolloutStatus, outcome: Outcome, reason: Reason) 
         requests=max((v.requests for v in status.verdicts), default=0),
         bad=bad,
         last_sample_at=attempt.last_sample_at,
-        traffic_off_at=turn.now if outcome != "Promoted" and attempt.first_traffic_at is not None else None,
+        traffic_off_at=turn.now if outcome in TAKEN_BACK and attempt.first_traffic_at is not None else None,
     )
     return evolve(status, attempt=None, judge=None, attempts=(entry, *status.attempts)[:KEPT_ATTEMPTS])
 

@@ -24,6 +24,8 @@ ENDED: dict[Phase, Outcome] = {
     Phase.STALLED: "Failed",
 }
 """Which outcome of the last attempt a phase at rest stands for."""
+UNPROVEN = frozenset({Phase.PROGRESSING, Phase.PAUSED, Phase.RETREATED, Phase.ROLLING_BACK})
+"""Phases of a mark under which its slot is not stable, whatever its weight."""
 
 
 def rest(turn: Turn) -> Decision:
@@ -100,9 +102,12 @@ def _refuse(turn: Turn, reason: Reason) -> Decision:
 
 
 def _adopt(turn: Turn, route: RouteState) -> RolloutStatus | Decision:
-    """First contact: the slot with all the traffic is stable. A half-done attempt without its status goes back."""
+    """First contact: the slot with all the traffic is stable. A half-done attempt without its status goes back.
+
+    That it has all the traffic proves nothing of a version whose last step was under way, as the mark says.
+    """
     full = [slot for slot, weight in route.weights.items() if weight == 100]
-    if full:
+    if full and not (route.mark is not None and route.mark.slot in full and route.mark.phase in UNPROVEN):
         return evolve(turn.status, stable_slot=full[0])
     if route.mark is None or route.mark.slot not in turn.rollout.spec.slots:
         return _blocked(turn, explain.roles_unclear(route.weights))
@@ -115,7 +120,7 @@ def _adopt(turn: Turn, route: RouteState) -> RolloutStatus | Decision:
 
 def _put_back(turn: Turn, drift: Drift) -> Decision:
     """The route is not as we left it."""
-    restore = turn.policy is None or turn.policy.drift.then == "Restore"
+    restore = turn.policy is None or turn.policy.drift.then == "Restore" or _is_stuck(turn.status)
     then = "restored" if restore else "left as it is, as the policy says"
     met = meet(turn, drift, then, repaired=restore and drift.mendable)
     if not (restore and drift.mendable):
@@ -124,6 +129,12 @@ def _put_back(turn: Turn, drift: Drift) -> Decision:
     keep = status.reason or met.reason
     move = turn.set_weights(status, keep)
     return Decision(status, keep, turn.now, move=move, back=True, tells=met.tells, drift=met.reason)
+
+
+def _is_stuck(status: RolloutStatus) -> bool:
+    """Traffic of the last attempt could not be moved: that is no hand of somebody else's, and is made up for when it can be."""
+    last = status.attempts[0] if status.attempts else None
+    return status.phase is Phase.STALLED and last is not None and last.reason.code == Code.STUCK
 
 
 def _begin(turn: Turn) -> Decision:

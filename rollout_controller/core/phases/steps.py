@@ -98,6 +98,7 @@ def pause(turn: Turn, reason: Reason, *, to_next: bool, for_s: float | None = No
         paused_at=turn.now,
         pause_ends_at=turn.now + bound,
         resume_to="next" if to_next else "step",
+        step_pause=for_s is not None,
         go_next=False,
         next_weight=None,
         growing_since=None,
@@ -113,7 +114,4 @@ def pause_then(turn: Turn) -> str:
     """What ends a pause that nobody ends: a step's own pause with a duration goes on, others do what the policy says."""
     if turn.policy is None:
         return "Rollback"
-    step = current_step(turn.policy, turn.attempt.weight)
-    if turn.attempt.resume_to == "next" and step.pause is not None and step.pause.duration is not None:
-        return "Resume"
-    return turn.policy.paused.then
+    return "Resume" if turn.attempt.step_pause else turn.policy.paused.then

@@ -54,13 +54,43 @@ def hold(turn: Turn) -> Decision:
     ends = attempt.pause_ends_at
     if ends is not None and turn.now >= ends:
         if pause_then(turn) == "Resume":
-            return _resume(turn, to_next=attempt.resume_to == "next")
+            return _pause_over(turn, ends)
         return leave(turn, "RolledBack", explain.pause_ran_out(turn.now - (attempt.paused_at or turn.now)))
     reason = turn.status.reason
     if reason is None or reason.code == Code.ROUTE_UNREADABLE:  # what was in the way is not any more
         end = "resumed" if pause_then(turn) == "Resume" else "rolled back"
         reason = explain.paused("a person or the policy", attempt.weight, ends, end)
     return Decision(turn.status, reason, min(turn.now + TRAFFIC_LOOK_S, ends or turn.now + TRAFFIC_LOOK_S))
+
+
+def _pause_over(turn: Turn, ended_at: float) -> Decision:
+    """A pause that ends by itself: on to where it goes, unless something speaks against more traffic (safety rule 6).
+
+    Then it lasts, for as long as a step would be held; what cannot be seen does what the policy says of that. A person may
+    resume.
+    """
+    attempt, policy, now = turn.attempt, turn.policy, turn.now
+    assert policy is not None
+    if attempt.resume_to == "step":
+        return _resume(turn, to_next=False)
+    blind = _blind(turn)
+    if blind is not None:
+        since, limit = max(attempt.unknown_since or ended_at, ended_at), policy.unknown.after
+        words = "goes back to stable" if policy.unknown.then == "Rollback" else "stays paused"
+        against: Reason | None = explain.unknown(attempt.weight, blind, since + limit, words)
+    else:
+        since, limit = ended_at, policy.hold.timeout
+        undecided = next((v for v in turn.status.verdicts if v.verdict is not VerdictKind.SATISFIED), None)
+        requests = max((v.requests for v in turn.status.verdicts), default=0) - attempt.requests_before_step
+        against = _against(turn, current_step(policy, attempt.weight), requests, _held_by(turn), undecided)
+    if against is None:
+        return _resume(turn, to_next=True)
+    if now - since < limit:
+        return Decision(turn.status, against, min(now + TRAFFIC_LOOK_S, since + limit))
+    if blind is not None and policy.unknown.then == "Rollback":
+        return leave(turn, "RolledBack", explain.blind_too_long(now - since, blind))
+    longer = evolve(attempt, pause_ends_at=now + policy.paused.after, step_pause=False)
+    return Decision(evolve(turn.status, attempt=longer), against, now + TRAFFIC_LOOK_S)
 
 
 def watch(turn: Turn) -> tuple[Turn, Decision | None]:
@@ -326,13 +356,16 @@ def _obey_paused(turn: Turn, verb: str, ident: str) -> Decision:
 
 def _resume(turn: Turn, *, to_next: bool) -> Decision:
     """Back to Progressing, at the policy's weight; the step's clock begins anew unless the step was done."""
-    attempt = evolve(turn.attempt, paused_at=None, pause_ends_at=None, resume_to="step")
+    attempt = evolve(turn.attempt, paused_at=None, pause_ends_at=None, resume_to="step", step_pause=False)
     resumed = at(turn, turn.go(Event.RESUME, attempt=attempt))
     if to_next:
         resumed = at(resumed, evolve(resumed.status, attempt=evolve(attempt, go_next=True)))
         return advance(resumed, unproven=any(v.verdict is not VerdictKind.SATISFIED for v in turn.status.verdicts))
     assert turn.policy is not None
-    weight = min(current_step(turn.policy, attempt.weight).weight, attempt.weight)
+    steps = turn.policy.steps
+    weight = (
+        min(current_step(turn.policy, attempt.weight).weight, attempt.weight) or steps[min(attempt.step, len(steps) - 1)].weight
+    )
     status = evolve(
         resumed.status,
         attempt=evolve(attempt, weight=weight, weight_set_at=turn.now, step_started_at=None, left_at=None, held_before=0.0),
