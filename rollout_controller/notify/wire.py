@@ -175,6 +175,8 @@ class MountedSecret:
         if not text or len(text.split()) != 1:
             raise SecretProblem(f"{self.path} must hold one line without spaces, and holds {len(text.split())} words")
         self._hide(text)
+        if not (text.isascii() and text.isprintable()):
+            raise SecretProblem(f"{self.path} must hold ASCII only (no byte order mark, no typographic quotes)")
         return text
 
     def read_url(self) -> str:

@@ -48,11 +48,14 @@ class BearerFromFile(AuthBase):
 
     def token(self) -> str:
         try:
-            return self.path.read_text(encoding="utf-8").strip()
+            token = self.path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise TokenError(
                 f"the token file {self.path} cannot be read: {getattr(error, 'strerror', None) or 'not text'}"
             ) from None
+        if not (token.isascii() and token.isprintable()):  # no header can carry it
+            raise TokenError(f"the token file {self.path} must hold ASCII only (no byte order mark, no typographic quotes)")
+        return token
 
 
 class Prometheus:

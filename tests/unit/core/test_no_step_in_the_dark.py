@@ -14,7 +14,7 @@ from tests.unit.core.story import Story
 from tests.world import Behaviour, World, policy
 
 GPU = {"name": "gpu", "source": "dcgm", "above": "90%", "for": "2m"}
-PAUSES = [{"weight": 10, "pause": {"duration": "5m"}}, {"weight": 50}, {"weight": 100}]
+PAUSES: list[dict[str, Any]] = [{"weight": 10, "pause": {"duration": "5m"}}, {"weight": 50}, {"weight": 100}]
 
 
 def trying(rules: RolloutPolicy, **behaviour: Any) -> Story:
@@ -69,7 +69,7 @@ def test_a_pause_for_a_person_does_what_the_policy_says_also_in_a_step_with_a_pa
     rules = policy(
         undecided={"after": "3m", "then": "Pause"},
         paused={"after": "20m", "then": "Rollback"},
-        steps=[{**PAUSES[0]}, *PAUSES[1:]],
+        steps=PAUSES,
     )
     told = Story(World(rps=20, behaviours={"1": Behaviour(), "2": Behaviour(errors=0.011)}), rules)
     told.settle()

@@ -108,6 +108,17 @@ def test_a_missing_file_of_authorities_is_said(tmp_path: Path) -> None:
     assert str(tmp_path / "none") in found.sentence
 
 
+@pytest.mark.parametrize("text", ["\ufeffs3cret", "s3cret\u201d", "s3\ncret"])
+def test_a_token_that_no_header_can_carry_is_said_and_not_shown(tmp_path: Path, text: str) -> None:
+    """Before, the first request with it ended the process."""
+    token = tmp_path / "token"
+    token.write_text(text, encoding="utf-8")
+    found = Prometheus(URL, token_file=token).instant("up", 1)
+    assert isinstance(found, Unknown)
+    assert (found.code, "must hold ASCII only" in found.sentence) == ("no-answer", True)
+    assert "s3" not in found.sentence.replace(str(token), "")
+
+
 def test_a_missing_token_file_is_said(tmp_path: Path) -> None:
     found = Prometheus(URL, token_file=tmp_path / "none").instant("up", 1)
     assert isinstance(found, Unknown)
