@@ -29,6 +29,8 @@ BEFORE_S = 600.0
 """Stable is watched from this long before the attempt: whether it misses its objective already, and how much its counts vary."""
 
 
+JUDGED = frozenset({Phase.PROGRESSING, Phase.PAUSED})
+"""Users are on the canary: an edit of the policy that cannot be used must not keep harm from being seen."""
 _MARK_TYPES = {field.name: {"int": int, "str": str}[str(field.type)] for field in fields(Mark)}
 
 
@@ -66,6 +68,8 @@ class Sight:
 
     policy: RolloutPolicy | Unknown
     observation: Observation
+    policy_problem: Unknown | None = None
+    """Why `policy` is the last one that could be used: what the document says now cannot be."""
 
 
 class Observer:
@@ -74,12 +78,14 @@ class Observer:
     def __init__(self, documents: Documents, senses: Senses, sources: Sources) -> None:
         self._documents, self._senses, self._sources = documents, senses, sources
         self._policies: dict[Key, tuple[str, RolloutPolicy | Unknown]] = {}
+        self._usable: dict[Key, RolloutPolicy] = {}
+        """By rollout that is judged: the last one that could be used, also where the document is another by now, or gone."""
         self._routes: dict[Key, tuple[Raw, RolloutSpec, RouteState | Unknown]] = {}
         """By rollout: the document and spec it was read from, and what was read. Both are replaced, never changed."""
 
     def see(self, rollout: TritonRollout, status: RolloutStatus) -> Sight:
         """Everything from outside that matters to this rollout now."""
-        policy = self.policy(Key(rollout.metadata.namespace, rollout.spec.policy))
+        policy, problem = self._policy_of(rollout, status)
         canary = canary_slot(rollout, status)
         windows: dict[str, SliReading] = {}
         gauges: dict[str, GaugeReading | Unknown] = {}
@@ -91,7 +97,20 @@ class Observer:
                 windows[slo.name] = self._senses.reading(rollout, slo, canary, since)
             gauges = {guard.name: self._senses.gauge(rollout, guard, canary) for guard in policy.spec.guards}
         slots = {name: self._senses.slot(rollout, name) for name in rollout.spec.slots}
-        return Sight(policy, Observation(self.route(rollout), slots, windows, gauges))
+        seen = Observation(self.route(rollout), slots, windows, gauges)
+        return Sight(policy, seen, problem)
+
+    def _policy_of(self, rollout: TritonRollout, status: RolloutStatus) -> tuple[RolloutPolicy | Unknown, Unknown | None]:
+        """The policy; while users are on the canary the last one that could be used, and why the newest cannot be."""
+        key = rollout.metadata.key
+        policy = self.policy(Key(key.namespace, rollout.spec.policy))
+        if status.phase not in JUDGED:
+            self._usable.pop(key, None)
+        elif isinstance(policy, RolloutPolicy):
+            self._usable[key] = policy
+        elif policy.code in ("invalid", "not-found") and key in self._usable:
+            return self._usable[key], policy
+        return policy, None
 
     def policy(self, key: Key) -> RolloutPolicy | Unknown:
         """The policy, or in words why there is none that can be used."""
@@ -160,6 +179,7 @@ class Observer:
     def forget(self, key: Key) -> None:
         """The rollout is gone."""
         self._routes.pop(key, None)
+        self._usable.pop(key, None)
 
     def forget_policy(self, key: Key) -> None:
         """The policy is gone."""

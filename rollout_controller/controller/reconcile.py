@@ -117,6 +117,7 @@ class Reconciler:
             status,
             brief=True,
             spec_problem=memory.problem,
+            policy_problem=sight.policy_problem,
             evidence_s=self._pace.between_s(len(self._in_attempt)),
         )
         plan = self._news.owe(rollout, once_more(rollout, plan, now), now)

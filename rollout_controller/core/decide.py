@@ -49,6 +49,7 @@ def decide(
     brief: bool = False,
     spec_problem: Reason | None = None,
     evidence_s: float = 0.0,
+    policy_problem: Unknown | None = None,
 ) -> Plan:
     """What to do now.
 
@@ -62,17 +63,19 @@ def decide(
         brief: while nothing is to be done, not even a status to be written, sentences, intervals and conditions stay those
             of `status`: most turns of a controller are of that kind, and nobody reads their words. What is decided is the same.
         spec_problem: why `rollout` still has an older spec than the document: the newer one cannot be used, or not now.
+        policy_problem: why `policy` is the last one that could be used: harm is judged by it, and nothing goes forward.
         evidence_s: the status is not written for its evidence alone sooner than this after the last time: where very many
             attempts are under way, their statuses must not be all that the store does.
     """
+    unusable = policy if isinstance(policy, Unknown) else policy_problem
     turn = Turn(
         rollout=rollout,
         policy=None if isinstance(policy, Unknown) else policy.spec,
-        policy_problem=policy.sentence if isinstance(policy, Unknown) else "",
+        policy_problem=unusable.sentence if unusable is not None else "",
         seen=seen,
         now=now,
         status=rollout.status if status is None else status,
-        refused=spec_problem or _refused(rollout, policy),
+        refused=spec_problem or _refused(rollout, unusable),
         evidence_s=evidence_s,
     )
     if brief and turn.status.reason is not None and not refresh_due(turn, turn.status):
@@ -94,9 +97,9 @@ def _plan(turn: Turn) -> Plan:
     return replace(plan, calm=quiet, look_again=min(plan.look_again, max(due, turn.now + LEAST_LOOK_S)))
 
 
-def _refused(rollout: TritonRollout, policy: RolloutPolicy | Unknown) -> Reason | None:
+def _refused(rollout: TritonRollout, policy: Unknown | None) -> Reason | None:
     """What a person wrote that cannot be used, policy first: without it nothing begins, whatever is asked for."""
-    if isinstance(policy, Unknown) and policy.code != "not-read-yet":
+    if policy is not None and policy.code != "not-read-yet":
         return explain.policy_problem(policy.sentence)
     if rollout.asked_version is None and rollout.asked_text is not None:
         return explain.invalid_version(rollout.asked_text)

@@ -28,7 +28,9 @@ RESTING_LOOK_S = 60.0
 
 @dataclass(frozen=True)
 class Turn:
-    """The inputs of one decision. `policy` None: it is missing or invalid, and `policy_problem` says how."""
+    """The inputs of one decision. `policy` None: it is missing or invalid. `policy_problem` says how, also where `policy` is the
+    last one that could be used.
+    """
 
     rollout: TritonRollout
     policy: PolicySpec | None

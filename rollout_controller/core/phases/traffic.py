@@ -267,6 +267,8 @@ def _then_words(policy: PolicySpec) -> str:
 
 def _held_by(turn: Turn) -> Reason | None:
     """What keeps any step from going forward, however healthy the version looks and however long it takes."""
+    if turn.policy_problem:
+        return explain.policy_problem(turn.policy_problem)
     over = next((guard.sentence for guard in turn.status.guards if guard.state == "over"), None)
     if over is not None:
         return explain.reason(Code.GUARD_HOLDS, f"holding: {over}")
@@ -333,7 +335,7 @@ def _obey(turn: Turn) -> tuple[Turn, Decision | None]:
     verb, ident = command
     if verb == "pause":
         decision = pause(turn, explain.reason(Code.PAUSED, f"paused by command {ident}"), to_next=False)
-    elif verb in {"promote", "promote-full"} and turn.policy is not None:
+    elif verb in {"promote", "promote-full"} and not turn.policy_problem:
         full = verb == "promote-full"
         going = evolve(turn.attempt, go_full=full, go_next=True)
         decision = advance(at(turn, evolve(turn.status, attempt=going)), unproven=True)
@@ -344,7 +346,7 @@ def _obey(turn: Turn) -> tuple[Turn, Decision | None]:
 
 
 def _obey_paused(turn: Turn, verb: str, ident: str) -> Decision:
-    if verb in {"resume", "promote", "promote-full"} and turn.policy is not None:
+    if verb in {"resume", "promote", "promote-full"} and not turn.policy_problem:
         turn = at(turn, evolve(turn.status, attempt=evolve(turn.attempt, go_full=verb == "promote-full")))
         decision = _resume(turn, to_next=verb != "resume" or turn.attempt.resume_to == "next")
         return replace(decision, status=echoed(decision.status, verb, ident, decision.reason.sentence))

@@ -11,6 +11,7 @@ from rollout_controller.api.status import Phase
 from rollout_controller.cluster.store import POLICY, ROLLOUT, VIRTUAL_SERVICE, ObjectStore
 from rollout_controller.core.explain.codes import Code
 from tests.play import Play, playing
+from tests.world import Behaviour
 
 
 def one_slot(spec: Raw) -> None:
@@ -270,6 +271,22 @@ def test_a_policy_that_cannot_be_used_any_more_holds_an_attempt(store: ObjectSto
     assert dict(play.weights()) == {"blue": 90, "green": 10}
     mend_policy(play, before)
     play.reach(Phase.SUCCEEDED)
+
+
+@pytest.mark.parametrize("how", list(BAD_POLICIES))
+def test_harm_is_found_by_the_last_policy_that_could_be_used(store: ObjectStore, namespace: str, how: str) -> None:
+    """Before, users stayed on a version that failed everything for ten minutes."""
+    play = playing(store, namespace)
+    play.ask("2", "run-1")
+    play.reach(Phase.PROGRESSING)
+    play.run(20)
+    break_policy(play, how)
+    play.settle()
+    play.world.behaviours["2"] = Behaviour(errors=1.0)
+    play.run(60)
+    assert play.status.phase is not Phase.PROGRESSING
+    assert dict(play.weights()) == {"blue": 100, "green": 0}
+    assert states(play)["Accepted"] == "False"
 
 
 def test_a_version_that_is_none_is_said_and_echoed(store: ObjectStore, namespace: str) -> None:
