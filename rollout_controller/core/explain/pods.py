@@ -23,6 +23,11 @@ def missing(workload: WorkloadState, needed: int, *, ours: bool) -> str:
     return f"{words}; {workload.trouble}" if workload.trouble else words
 
 
+def none_serves(slot: str, workload: WorkloadState) -> str:
+    words = f"{slot} has no pod that serves (0 of {workload.replicas} {_pods(workload.replicas)} of {workload.name} ready)"
+    return f"{words}; {workload.trouble}" if workload.trouble else words
+
+
 def _pods(count: int) -> str:
     return "pod" if count == 1 else "pods"
 

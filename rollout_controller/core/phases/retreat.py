@@ -7,7 +7,7 @@ from rollout_controller.api.meta import evolve
 from rollout_controller.api.policy import Retreat
 from rollout_controller.api.status import Phase, Reason
 from rollout_controller.core.explain import retreat as explain
-from rollout_controller.core.judge.lane import STRIKE_S
+from rollout_controller.core.judge.lane import MOST_RETREATS, STRIKE_S
 from rollout_controller.core.observation import RouteState
 from rollout_controller.core.phases.endings import at, leave
 from rollout_controller.core.states import Event
@@ -26,6 +26,19 @@ def due(turn: Turn) -> Decision | None:
         return None
     strikes = attempt.strikes + 1 if attempt.retreats and _at_once(lane, lane.fired) else 1
     what = explain.what_happened(lane.fired, next(slo for slo in policy.slos if slo.name == lane.fired.slo))
+    if strikes >= rule.strikes:
+        return leave(turn, "RolledBack", explain.struck_out(what, strikes))
+    reason = explain.retreat(what, attempt.weight, turn.now + rule.cool_down, strikes, rule.strikes)
+    return _go_back(turn, reason, rule, strikes)
+
+
+def from_empty_slot(turn: Turn, what: str) -> Decision | None:
+    """The retreat from a slot that nobody serves on, or at the last strike the rollback; None: the policy has no retreat."""
+    policy, attempt = turn.policy, turn.attempt
+    if policy is None or not isinstance(policy.retreat, Retreat) or attempt.retreats >= MOST_RETREATS:
+        return None
+    rule, came = policy.retreat, attempt.step_started_at
+    strikes = attempt.strikes + 1 if attempt.retreats and (came is None or turn.now - came <= STRIKE_S) else 1
     if strikes >= rule.strikes:
         return leave(turn, "RolledBack", explain.struck_out(what, strikes))
     reason = explain.retreat(what, attempt.weight, turn.now + rule.cool_down, strikes, rule.strikes)
@@ -67,6 +80,7 @@ def _go_back(turn: Turn, reason: Reason, rule: Retreat, strikes: int) -> Decisio
         step_started_at=None,
         unknown_since=None,
         stuck_since=None,
+        lost_since=None,
     )
     status = turn.go(Event.RETREAT, attempt=away)
     tell = turn.tell(reason, warning=True, about=str(away.retreats), news=True)

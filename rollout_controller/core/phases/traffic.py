@@ -12,8 +12,9 @@ from rollout_controller.core.explain import phase as explain
 from rollout_controller.core.explain.codes import Code
 from rollout_controller.core.guards import read_guards, tripped
 from rollout_controller.core.judge import StepView, assess, suspects
-from rollout_controller.core.observation import RouteState, SlotState
+from rollout_controller.core.observation import RouteState
 from rollout_controller.core.phases import retreat
+from rollout_controller.core.phases.canary import keep_canary
 from rollout_controller.core.phases.endings import adopted_request, at, echoed, interrupted, leave, new_command, refused
 from rollout_controller.core.phases.route import keep_route
 from rollout_controller.core.phases.steps import GIVE_UP_S, advance, current_step, held, next_weight, pause, pause_then
@@ -23,8 +24,6 @@ from rollout_controller.core.turn import TRAFFIC_LOOK_S, Decision, Turn
 ENDINGS: dict[str, Outcome] = {"Superseded": "Superseded", "Aborted": "Aborted"}
 SUSPECT = 0.1
 """False-alarm chance from which time alone no longer takes a version forward: more users would meet what may be harm."""
-LOST_S = 3.0
-"""Seconds for which a slot may say that it does not run the version that is tried."""
 FIRST_WINDOWS_S = 5.0
 """After a step has begun: so long is it no news that nothing was seen of it yet."""
 
@@ -109,7 +108,7 @@ def watch(turn: Turn) -> tuple[Turn, Decision | None]:
     if (decision := interrupted(turn)) is not None:
         return turn, decision
     turn = at(turn, adopted_request(turn))
-    turn, decision = _keep_canary(turn)
+    turn, decision = keep_canary(turn)
     if decision is not None:
         return turn, decision
     if turn.policy is not None and (guard := tripped(turn.policy, turn.status.guards, turn.seen)) is not None:
@@ -120,35 +119,6 @@ def watch(turn: Turn) -> tuple[Turn, Decision | None]:
 def _begun_rollback(turn: Turn, route: RouteState) -> bool:
     """The route's mark says that this attempt is being left: a controller that died after moving traffic said so."""
     return route.mark is not None and route.mark.attempt == turn.attempt.id and route.mark.phase == Phase.ROLLING_BACK
-
-
-def _keep_canary(turn: Turn) -> tuple[Turn, Decision | None]:
-    """Go back when the slot has lost the version; a reload of it by somebody else may take a moment."""
-    lost, attempt = _lost(turn), turn.attempt
-    if lost is None:
-        return at(turn, evolve(turn.status, attempt=evolve(attempt, lost_since=None))), None
-    since = attempt.lost_since if attempt.lost_since is not None else turn.now
-    if turn.now - since >= LOST_S:
-        return turn, leave(turn, "RolledBack", lost)
-    status = evolve(turn.status, attempt=evolve(attempt, lost_since=since))
-    return at(turn, status), Decision(status, explain.waiting("the slot to run the version again", None, ""), since + LOST_S)
-
-
-def _lost(turn: Turn) -> Reason | None:
-    """The slot answers and says that it does not run the version that is being tried: who is sent there is not served.
-
-    A Triton that lost its model (restarted, unloaded by hand) answers 404, which no count of 5xx sees. A workload whose image
-    somebody else set would be judged under a wrong name. A Triton that does
-    not answer at all is left to the counts: a prober that cannot reach it is no evidence against the version.
-    """
-    attempt = turn.attempt
-    state = turn.seen.slots.get(attempt.slot, SlotState())
-    deploy = turn.rollout.spec.deploy
-    if (deploy.model_repository is None and deploy.image is None) or state.problem is not None or state.loading is not None:
-        return None
-    if state.version == attempt.version:
-        return None
-    return explain.canary_lost(attempt.version, attempt.slot, state.version)
 
 
 def _harm_code(harm: Verdict) -> Code:
@@ -285,7 +255,7 @@ def _out_of_time(turn: Turn, step: Step, requests: int, over: Reason | None, und
         timeout = max(policy.hold.timeout, policy.max_hold(step))
         if lasted < timeout:
             return Decision(turn.status, against, turn.now + min(TRAFFIC_LOOK_S, timeout - lasted))
-        if (few and policy.unknown.then == "Rollback") or policy.undecided.then == "Rollback":
+        if turn.policy_problem or (few and policy.unknown.then == "Rollback") or policy.undecided.then == "Rollback":
             return leave(turn, "RolledBack", against)
         return pause(turn, against, to_next=False)
     if step.probe:

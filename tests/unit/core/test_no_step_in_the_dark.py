@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from rollout_controller.api.policy import RolloutPolicy
 from rollout_controller.api.status import Phase, RolloutStatus
-from rollout_controller.core.observation import Unknown
+from rollout_controller.core.observation import Counts, SliReading, SlotState, Unknown, WorkloadState
 from rollout_controller.core.plan import Plan, SetWeights
+from tests import kubelet
 from tests.unit.core.story import Story
 from tests.world import Behaviour, World, policy
 
@@ -126,3 +128,35 @@ def test_a_version_whose_last_step_was_under_way_is_not_stable_because_the_statu
     told.settle()
     assert told.status.stable_slot == "blue"
     assert told.weights["green"] < 100
+
+
+@pytest.mark.parametrize("retreat", [None, {"coolDown": "60s", "strikes": 3}])
+def test_users_are_taken_from_a_slot_without_pods_whose_failures_nobody_counts(retreat: dict[str, Any] | None) -> None:
+    """Istio names no workload for a request that found no healthy pod; before, users stayed for minutes."""
+    spec = {name: value for name, value in kubelet.spec().items() if name != "scale"}
+    rules = policy(steps=[{"weight": 50}, {"weight": 100}], unknown={"after": "10m"}, retreat=retreat or "off")
+    told = Story(World(behaviours={"1": Behaviour(), "2": Behaviour()}), rules, spec)
+    told.deploy_pods(blue=2, green=2)
+    told.settle()
+    told.ask("2", "r1")
+    run_to(told, Phase.PROGRESSING)
+    slot, reading = told.slot, told.world.reading
+
+    def crashed(name: str) -> SlotState:
+        state = slot(name)
+        if name == "blue" or not isinstance(state.workload, WorkloadState):
+            return state
+        return replace(state, ready=False, workload=replace(state.workload, ready=0))
+
+    def uncounted(kind: str, canary: str, since: float) -> SliReading:
+        found = reading(kind, canary, since)
+        return replace(found, windows=tuple(window._replace(canary=Counts(0, 0)) for window in found.windows))
+
+    told.slot, told.world.reading = crashed, uncounted  # type: ignore[method-assign]
+    began = told.world.now
+    while told.weights["green"]:
+        told.run(5)
+        assert told.world.now < began + 60
+    assert told.status.phase is (Phase.RETREATED if retreat else Phase.ROLLED_BACK)
+    run_to(told, Phase.ROLLED_BACK)
+    assert "green has no pod that serves (0 of 2 pods of triton-green ready)" in told.status.attempts[0].reason.sentence.lower()
